@@ -1,0 +1,187 @@
+"""Observations: decoded, placed records as columnar micro-batches (frames) on topic `observations`.
+
+A frame is one Arrow IPC stream: its schema's metadata carries the header (which raw offsets it covers, and how far
+event time has come in each raw partition), then comes at most one record batch. A frame without rows is a header frame:
+it moves coverage and watermarks. Frames are written uncompressed (aiokafka's own lz4 encoder costs more than it saves)
+and read without copying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, IntFlag
+from typing import Annotated, Final
+
+import msgspec
+import pyarrow as pa
+
+from schemas.errors import FrameError
+from schemas.fields import FieldClass, note
+
+FRAME_VERSION: Final = 1
+HEADER_KEY: Final = b"tongguan"
+NO_CELL: Final = -1
+NO_PLACE_E7: Final = -(2**31)  # lon_e7 and lat_e7 of a row that nobody could place
+E7: Final = 10_000_000  # one degree in units of lon_e7 and lat_e7: 1e-7 degree is about 1 cm
+
+
+class Flag(IntFlag):
+    """Bits of the `flags` column. Values are part of stored history: never renumber, only append (uint16)."""
+
+    LATE = 1  # behind its raw partition's watermark: archived, not joined
+    HALO = 2  # a copy for a neighbour shard: not archived, not judged
+    OUT_OF_RANGE = 4  # outside the valid range of its kind: quality at best suspect
+    UNIT_MISMATCH = 8  # given in another unit than its kind has: quality at best suspect
+    PLACE_FROM_REGISTER = 16  # the device register's place, not the record's
+    DATUM_CONVERTED = 32  # the record's coordinates were not WGS-84 and have been converted
+    UNKNOWN_KIND = 64  # metric, event or category that the registry of kinds does not know
+    UNPLACED = 128  # no coordinates and not in the register: archived, not joined
+
+
+class Quality(IntEnum):
+    """Values of the `quality` column, from good to bad; a later check may only make it worse."""
+
+    GOOD = 0
+    SUSPECT = 1
+    BAD = 2
+
+
+_CODED = pa.dictionary(pa.int32(), pa.utf8())
+
+OBSERVATION: Final[pa.Schema] = pa.schema(
+    [
+        pa.field("event_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("received_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("cell", pa.int64(), nullable=False),
+        pa.field("source", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("kind", _CODED, nullable=False),
+        pa.field("entity", pa.utf8(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("quality", pa.uint8(), nullable=False),
+        pa.field("flags", pa.uint16(), nullable=False),
+        pa.field("lon_e7", pa.int32(), nullable=False),
+        pa.field("lat_e7", pa.int32(), nullable=False),
+        pa.field("unit", _CODED, nullable=True),
+        pa.field("device_type", _CODED, nullable=True),
+        pa.field("extra", pa.utf8(), nullable=True),
+    ]
+)
+
+COLUMN_NOTES: Final[Mapping[str, tuple[FieldClass, str, str]]] = {
+    "event_at": (FieldClass.INTERNAL, "事件时间", "when it happened, by the record's own time"),
+    "received_at": (FieldClass.INTERNAL, "到达时间", "when the broker appended the raw record"),
+    "cell": (FieldClass.INTERNAL, "网格单元编号，-1 表示无法定位", "compute cell, -1 when it could not be placed"),
+    "source": (FieldClass.INTERNAL, "来源", "which raw topic: readings, camera-events or tickets"),
+    "partition": (FieldClass.INTERNAL, "原始分区", "the raw record's partition"),
+    "offset": (FieldClass.INTERNAL, "原始偏移量", "the raw record's offset"),
+    "kind": (FieldClass.INTERNAL, "指标、事件或类别", "the metric, event or category"),
+    "entity": (FieldClass.INTERNAL, "设备、摄像头或工单编号", "the device, camera or ticket"),
+    "value": (FieldClass.INTERNAL, "数值", "the value measured; count of a camera event; 1 for a ticket"),
+    "confidence": (FieldClass.INTERNAL, "置信度", "0 to 1; 1 when the source gives none"),
+    "quality": (FieldClass.INTERNAL, "质量：0 好 1 可疑 2 坏", "0 good, 1 suspect, 2 bad"),
+    "flags": (FieldClass.INTERNAL, "标志位", "bits of schemas.observation.Flag"),
+    "lon_e7": (FieldClass.INTERNAL, "经度（1e-7 度，WGS-84）", "longitude in 1e-7 degree, WGS-84"),
+    "lat_e7": (FieldClass.INTERNAL, "纬度（1e-7 度，WGS-84）", "latitude in 1e-7 degree, WGS-84"),
+    "unit": (FieldClass.INTERNAL, "单位", "the unit as the record gave it"),
+    "device_type": (FieldClass.INTERNAL, "设备类型", "the device type as the record gave it"),
+    "extra": (FieldClass.PERSONAL, "其余字段（JSON）", "all other fields of the record as a JSON object"),
+}
+
+
+class Cover(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frame says about one raw partition. `last < first` means: no new offsets, only watermark or idleness."""
+
+    source: Annotated[int, note("来源编号", "the Source's number", ge=0, le=127)]
+    partition: Annotated[int, note("原始分区", "the raw partition", ge=0)]
+    first: Annotated[int, note("覆盖的首个偏移量", "first raw offset covered")]
+    last: Annotated[int, note("覆盖的末个偏移量（含）", "last raw offset covered, inclusive")]
+    watermark_ms: Annotated[
+        int, note("该分区水位", "no later row of this partition may be earlier, unless flagged LATE", unit="ms")
+    ]
+    max_event_ms: Annotated[int, note("已见最大事件时间", "greatest event time seen in this partition", unit="ms")]
+    idle: Annotated[bool, note("是否空闲", "idle by the wall clock: it does not hold the shard's watermark back")]
+    arrived_ms: Annotated[int, note("最晚到达时间", "latest broker append time among the covered records", unit="ms")]
+
+
+class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frame holds. Rows of one raw partition stand in offset order."""
+
+    version: Annotated[int, note("帧格式版本", "version of the frame format")] = FRAME_VERSION
+    shard: Annotated[int, note("区域分片", "the region shard: the partition of `observations`", ge=0)]
+    covers: Annotated[list[Cover], note("覆盖范围", "one entry for each raw partition the frame speaks of")]
+
+
+_header_encoder = msgspec.json.Encoder()
+_header_decoder = msgspec.json.Decoder(FrameHeader)
+_PLAIN = pa.ipc.IpcWriteOptions(compression=None)
+_EMPTY = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in OBSERVATION], schema=OBSERVATION)
+
+
+def empty_batch() -> pa.RecordBatch:
+    """An observation batch without rows."""
+    return _EMPTY
+
+
+def encode_frame(header: FrameHeader, batch: pa.RecordBatch | None) -> bytes:
+    """The frame as one Arrow IPC stream. None makes a header frame.
+
+    FrameError when the batch has not exactly the columns of OBSERVATION (its own metadata does not matter).
+    """
+    if batch is not None and not batch.schema.equals(OBSERVATION):
+        raise FrameError(
+            f"schemas/observation: batch does not have the columns of a frame: {_difference(batch.schema)}"
+        )
+    schema = OBSERVATION.with_metadata({HEADER_KEY: _header_encoder.encode(header)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=_PLAIN) as writer:
+        if batch is not None and batch.num_rows:
+            writer.write_batch(batch)
+    frame: bytes = sink.getvalue().to_pybytes()
+    return frame
+
+
+def decode_frame(buf: bytes | memoryview | pa.Buffer) -> tuple[FrameHeader, pa.RecordBatch]:
+    """The header and the rows of a frame; the batch points into `buf`, nothing is copied.
+
+    FrameError on anything that is not a frame: other bytes, another version, other columns, damaged arrays.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(buf)) as reader:
+            if not reader.schema.equals(OBSERVATION):
+                raise FrameError(f"schemas/observation: not the columns of a frame: {_difference(reader.schema)}")
+            header = _header(reader.schema.metadata)
+            batches = list(reader)
+        if len(batches) > 1:
+            raise FrameError(f"schemas/observation: expected one batch in a frame, got {len(batches)}")
+        if not batches:
+            return header, _EMPTY
+        batches[0].validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FrameError(f"schemas/observation: not an Arrow stream: {error}") from error
+    return header, batches[0].replace_schema_metadata(None)
+
+
+def _header(metadata: Mapping[bytes, bytes] | None) -> FrameHeader:
+    raw = (metadata or {}).get(HEADER_KEY)
+    if raw is None:
+        raise FrameError(f"schemas/observation: the stream has no {HEADER_KEY.decode()!r} header")
+    try:
+        header = _header_decoder.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise FrameError(f"schemas/observation: unreadable frame header: {error}") from error
+    if header.version != FRAME_VERSION:
+        raise FrameError(f"schemas/observation: frame version {header.version}, this program reads {FRAME_VERSION}")
+    return header
+
+
+def _difference(schema: pa.Schema) -> str:
+    """The first way in which `schema` is not OBSERVATION."""
+    if schema.names != OBSERVATION.names:
+        return f"expected {', '.join(OBSERVATION.names)}; got {', '.join(schema.names) or 'none'}"
+    for ours, theirs in zip(OBSERVATION, schema, strict=True):
+        if not ours.equals(theirs):
+            return f"expected {ours}, got {theirs}"
+    return "no difference"
