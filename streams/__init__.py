@@ -1,0 +1,5 @@
+"""Where things move: raw Kafka batches in, observations, alerts and history out.
+
+Pure cores (decoding, placing, coverage, windows, snapshots) are plain modules that import no Faust; the agents and
+services beside them are thin and do the reading, writing and acknowledging.
+"""
