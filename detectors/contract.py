@@ -9,7 +9,7 @@ To write a detector: one file with a frozen settings dataclass and a ``Detector`
 ``detectors.BUILT_IN`` (or one entry point in the group ``tongguan.detectors``), one table of cases in the tests. The
 battery in ``detectors/battery.py`` then checks everything that this file promises in prose.
 
-Severity runs from 1 to 4, 4 worst, as the four colours of Chinese public warnings: blue, yellow, orange, red.
+Severity runs from 1 to 4, 4 worst: the four levels of Chinese emergency plans, 一般, 较大, 重大, 特别重大.
 """
 
 from abc import ABC, abstractmethod

@@ -120,9 +120,9 @@ class Feature:
         for field, bound in (("value_at_least", self.value_at_least), ("value_below", self.value_below)):
             if bound is not None and not isfinite(bound):
                 problems.append(f"{field}={bound} must be finite; leave it out for no bound")
-        if self.value_at_least is not None and self.value_below is not None:
-            if not self.value_at_least < self.value_below:
-                problems.append(f"no value is at least {self.value_at_least} and below {self.value_below}")
+        at_least, below = self.value_at_least, self.value_below
+        if at_least is not None and below is not None and not at_least < below:
+            problems.append(f"no value is at least {at_least} and below {below}")
         if not 0.0 <= self.quantile <= 1.0:
             problems.append(f"quantile={self.quantile} must be from 0 to 1")
         return problems
