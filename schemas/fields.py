@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
+
+Mask: TypeAlias = Literal["hidden", "name", "phone", "plate", "address", "url", "text"]  # how privacy.py masks a field
 
 
 class FieldClass(StrEnum):
@@ -32,6 +34,7 @@ class FieldNote:
     zh: str
     en: str
     unit: str | None
+    mask: Mask | None
 
 
 def note(
@@ -40,15 +43,18 @@ def note(
     *,
     of: FieldClass = FieldClass.INTERNAL,
     unit: str | None = None,
+    mask: Mask | None = None,
     examples: Iterable[Any] = (),
     schema: dict[str, Any] | None = None,
     **bounds: Any,
 ) -> msgspec.Meta:
     """Describe a field: `Annotated[float, note("读数", "the value measured", ge=0)]`.
 
-    `bounds` are msgspec's own (ge, le, gt, lt, min_length, max_length, pattern); `schema` is added to the field's
-    JSON Schema as it is.
+    A personal field says how it is masked; without `mask` it is hidden altogether. `bounds` are msgspec's own (ge, le,
+    gt, lt, min_length, max_length, pattern); `schema` is added to the field's JSON Schema as it is.
     """
+    if of is FieldClass.PERSONAL:
+        mask = mask or "hidden"
     more: dict[str, Any] = {"x-class": of.value, "x-zh": zh, **(schema or {})}
     if unit is not None:
         more["x-unit"] = unit
@@ -56,7 +62,7 @@ def note(
         description=f"{en}\n{zh}",
         examples=list(examples) or None,
         extra_json_schema=more,
-        extra={"note": (of, zh, en, unit)},
+        extra={"note": (of, zh, en, unit, mask)},
         **bounds,
     )
 
@@ -70,14 +76,13 @@ def notes(message: type[msgspec.Struct]) -> dict[str, FieldNote]:
         meta = _meta(hints[name])
         if meta is None:
             raise TypeError(f"{message.__name__}.{name} has no note(...): say what it is and who may see it")
-        of, zh, en, unit = meta
-        found[name] = FieldNote(name, of, zh, en, unit)
+        found[name] = FieldNote(name, *meta)
     return found
 
 
-def _meta(hint: Any) -> tuple[FieldClass, str, str, str | None] | None:
+def _meta(hint: Any) -> tuple[FieldClass, str, str, str | None, Mask | None] | None:
     for entry in getattr(hint, "__metadata__", ()):
         if isinstance(entry, msgspec.Meta) and entry.extra and "note" in entry.extra:
-            of, zh, en, unit = entry.extra["note"]
-            return of, zh, en, unit
+            of, zh, en, unit, mask = entry.extra["note"]
+            return of, zh, en, unit, mask
     return None
