@@ -13,6 +13,7 @@ Severity runs from 1 to 4, 4 worst: the four levels of Chinese emergency plans, 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -124,7 +125,8 @@ class CellView(Protocol):
     """What a detector may read about the ``n`` active cells of a shard at the end of one bucket. Read only.
 
     All arrays run over the same cells in the same order. Asking for a feature that the detector did not declare
-    raises ``KeyError``. Arrays may be shared with other detectors: never write into them.
+    raises ``KeyError``. Arrays may be shared with other detectors: never write into them. A view remembers what it was
+    asked, so ``explain`` may ask for a whole array again to read one cell of it.
     """
 
     @property
@@ -170,6 +172,9 @@ class Detector(ABC, Generic[S]):
     category: str
     reasons: tuple[str, ...]
     settings_type: ClassVar[type[Any]]
+    example: ClassVar[Mapping[str, object]] = {}
+    """Settings as a configuration would write them, for the sample file and the battery; needed only where a setting
+    has no default."""
     state_lanes: int = 0
     settings: S
 
