@@ -1,0 +1,92 @@
+"""What a detector sees of the windows at one bucket end: the `CellView` that the join hands to `judge` and `explain`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.features import Feature
+from streams.lanes import FloatArray, IntArray
+from streams.slots import SlotArray, Slots
+from streams.windows import WindowGroup
+from topology.jit import kernel
+
+
+class WindowView:
+    """The windows that end at `end_ms`, at `n` cells. Each feature is merged once, when it is first asked for."""
+
+    def __init__(
+        self,
+        group: WindowGroup,
+        slots: Slots,
+        features: tuple[Feature, ...],
+        end_ms: int,
+        index: SlotArray,
+        state: FloatArray,
+    ) -> None:
+        self.end_ms = end_ms
+        self.cells: IntArray = slots.cells[index]
+        self.state = state
+        self._group = group
+        self._slots = slots
+        self._features = {feature.name: feature for feature in features}
+        self._index = index
+        self._seen: dict[tuple[str, str, int], FloatArray] = {}
+        self._around: dict[int, SlotArray] = {}
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self._once("window", name, 0)
+
+    def ring(self, name: str, rings: int) -> FloatArray:
+        return self._once("ring", name, rings)
+
+    def bucket(self, name: str, back: int) -> FloatArray:
+        return self._once("bucket", name, back)
+
+    def evidence(self, i: int, names: tuple[str, ...], rings: int) -> list[int]:
+        """Pointers of the records behind the features of cell number `i` and its neighbours within `rings`."""
+        slots = self._index[i : i + 1]
+        if rings:
+            slots = self._slots.neighbours(slots, rings).reshape(-1)
+        found: dict[int, None] = {}
+        for name in names:
+            feature = self._features[name]
+            pointers = self._group.evidence_of(feature, self.end_ms, feature.window_ms, slots)
+            found.update(dict.fromkeys(pointers))
+        return list(found)
+
+    def _once(self, how: str, name: str, number: int) -> FloatArray:
+        key = (how, name, number)
+        value = self._seen.get(key)
+        if value is None:
+            value = self._seen[key] = self._compute(how, self._features[name], number)
+            value.flags.writeable = False  # shared between calls: a detector must not change what the next one reads
+        return value
+
+    def _compute(self, how: str, feature: Feature, number: int) -> FloatArray:
+        group, width = self._group, self._group.plan.bucket_ms
+        if how == "window":
+            lanes = group.lanes_of(feature, self.end_ms, feature.window_ms, self._index)
+        elif how == "bucket":
+            lanes = group.lanes_of(feature, self.end_ms - number * width, width, self._index)
+        else:
+            around = self._neighbours(number)
+            unique, inverse = np.unique(around, return_inverse=True)
+            lanes = group.lanes_of(feature, self.end_ms, feature.window_ms, unique.astype(np.int32))
+            lanes = group.merge_columns(feature, lanes[:, inverse.reshape(around.shape)])
+        return group.finish(feature, lanes)
+
+    def _neighbours(self, rings: int) -> SlotArray:
+        if rings not in self._around:
+            self._around[rings] = self._slots.neighbours(self._index, rings)
+        return self._around[rings]
+
+
+@kernel
+def make_pointer(source: int, partition: int, offset: int) -> int:
+    """A raw record as one sortable int64: source (4 bits), partition (15 bits), offset (44 bits)."""
+    return (np.int64(source) << 59) | ((np.int64(partition) & 0x7FFF) << 44) | np.int64(offset)
+
+
+def pointer_parts(pointer: int) -> tuple[int, int, int]:
+    """Back to (source, partition, offset)."""
+    return pointer >> 59, (pointer >> 44) & 0x7FFF, pointer & ((1 << 44) - 1)

@@ -1,0 +1,225 @@
+"""The join's agent: frames from `observations` through the pure join of their shard, alerts out, snapshots now and then.
+
+Faust gives partitions and events; correctness does not rest on its acknowledgements. A shard goes on from the offset
+that its snapshot names: frames that it already contains are passed over, and frames between the snapshot and the first
+event that Faust delivers are read from the topic directly. An event is acknowledged once a snapshot that contains it is
+durable, so in the ordinary case Faust starts where the snapshot ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import faust
+
+from schemas.alert import Alert, encode_alert
+from schemas.errors import FrameError, StoreError
+from streams import metrics
+from streams.join_core import JoinSettings, JoinShard
+from streams.shard_store import Log
+from streams.snapshots import Captured, Snapshots
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_FRAMES: Final = 16  # read at once when going on from a snapshot; a frame may be megabytes
+
+
+class Event(Protocol):
+    """What is used of a Faust event."""
+
+    value: Any
+    message: Any
+
+    def ack(self) -> bool: ...
+
+
+class AlertSender(Protocol):
+    """The part of AIOKafkaProducer that is used here: `send` gives a future of the acknowledgement."""
+
+    def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Awaitable[Any]]: ...
+
+
+@dataclass(slots=True)
+class ShardRun:
+    """One shard in this worker's hands."""
+
+    core: JoinShard
+    snapshots: Snapshots
+    next_offset: int
+    unacked: list[Event] = field(default_factory=list)
+    unsent: list[Awaitable[Any]] = field(default_factory=list)
+    writing: asyncio.Task[None] | None = None
+    written_at: float = field(default_factory=time.monotonic)  # when the last snapshot was taken; age and pacing only
+
+
+class JoinRunner:
+    """Takes frames shard by shard. `make_core` and `make_snapshots` give the empty pieces of a shard."""
+
+    def __init__(
+        self,
+        *,
+        observations: str,
+        alerts: str,
+        make_core: Callable[[int], JoinShard],
+        make_snapshots: Callable[[int], Snapshots],
+        sender: AlertSender,
+        log_: Log,
+        settings: JoinSettings,
+    ) -> None:
+        self._observations = observations
+        self._alerts = alerts
+        self._make_core = make_core
+        self._make_snapshots = make_snapshots
+        self._sender = sender
+        self._log = log_
+        self._settings = settings
+        self._runs: dict[int, ShardRun] = {}
+
+    async def handle(self, event: Event) -> None:
+        """Take in the frame of one event. The event is acknowledged later, with the snapshot that contains it."""
+        shard, offset = event.message.partition, event.message.offset
+        run = self._runs.get(shard)
+        if run is None:
+            run = self._runs[shard] = await self._recover(shard)
+        if offset > run.next_offset:
+            await self._catch_up(run, offset)
+        if offset >= run.next_offset:
+            await self._take(run, event.value, offset)
+        event.value = event.message.value = None  # up to megabytes, and it waits for its acknowledgement
+        run.unacked.append(event)
+        await self._snapshot_when_due(run)
+
+    def forget(self, shards: Iterable[int]) -> None:
+        """Another worker has these shards now (or we get them again later, from the snapshot)."""
+        for shard in shards:
+            run = self._runs.pop(shard, None)
+            if run is not None:
+                if run.writing is not None:
+                    run.writing.cancel()
+                for gauge in (metrics.ACTIVE_CELLS, metrics.SNAPSHOT_AGE, metrics.SNAPSHOT_BYTES):
+                    gauge.remove(str(shard))
+
+    async def close(self) -> None:
+        """Write a last snapshot of every shard, so that the next start has nothing to replay."""
+        for run in list(self._runs.values()):
+            if run.writing is not None:
+                await run.writing
+            if run.unacked:
+                self._begin_snapshot(run)
+                assert run.writing is not None
+                await run.writing
+
+    # --- recovery --------------------------------------------------------------------------------------------------
+
+    async def _recover(self, shard: int) -> ShardRun:
+        began = time.monotonic()
+        core, snapshots = self._make_core(shard), self._make_snapshots(shard)
+        next_offset = await snapshots.read(core)
+        if next_offset is not None:
+            log.info(
+                "join shard %d: restored %d cells in %.1f s, going on at offset %d",
+                shard, core.slots.count, time.monotonic() - began, next_offset,
+            )  # fmt: skip
+        return ShardRun(core, snapshots, next_offset or 0)
+
+    async def _catch_up(self, run: ShardRun, until: int) -> None:
+        """Frames between the snapshot and the first event: acknowledged by an owner that did not live to snapshot."""
+        shard = run.core.shard
+        log.info("join shard %d: reading frames %d to %d again", shard, run.next_offset, until - 1)
+        for first in range(run.next_offset, until, CATCH_UP_FRAMES):
+            last = min(first + CATCH_UP_FRAMES, until) - 1
+            for message in await self._log.read_range(self._observations, shard, first, last):
+                if message.value is not None:
+                    await self._take(run, message.value, message.offset)
+        run.next_offset = until
+
+    # --- the way of a frame ----------------------------------------------------------------------------------------
+
+    async def _take(self, run: ShardRun, frame: bytes, offset: int) -> None:
+        try:
+            alerts = run.core.process(frame)
+        except FrameError as error:
+            # only locate writes here: a foreign or damaged message is not worth stopping the city for, but is told
+            log.error("join: passing over %s:%d:%d: %s", self._observations, run.core.shard, offset, error)
+            metrics.BAD_FRAMES.inc()
+            alerts = []
+        run.next_offset = offset + 1
+        for alert in alerts:
+            run.unsent.append(await self._sender.send(self._alerts, encode_alert(alert), alert.key))
+        self._count(run, alerts)
+
+    def _count(self, run: ShardRun, alerts: list[Alert]) -> None:
+        counts = run.core.take_counts()
+        metrics.ROWS.labels("joined").inc(counts.joined)
+        metrics.DUPLICATE_ROWS.inc(counts.duplicate)
+        for topic, late in counts.late.items():
+            metrics.LATE_RECORDS.labels(topic, "join").inc(late)
+        now_s = time.time()
+        for alert in alerts:
+            metrics.ALERTS.labels(alert.detector, alert.action).inc()
+            metrics.ALERT_LATENCY.labels("event").observe(max(0.0, now_s - alert.window_end_ms / 1000))
+            metrics.ALERT_LATENCY.labels("arrival").observe(max(0.0, now_s - run.core.arrived_ms / 1000))
+
+    # --- snapshots -------------------------------------------------------------------------------------------------
+
+    async def _snapshot_when_due(self, run: ShardRun) -> None:
+        if run.writing is not None and run.writing.done():
+            run.writing.result()  # a snapshot that cannot be written must stop the worker, not pile up events
+            run.writing = None
+        age_s = time.monotonic() - run.written_at
+        metrics.SNAPSHOT_AGE.labels(str(run.core.shard)).set(age_s)
+        if age_s < self._settings.snapshot_every_s:
+            return
+        if run.writing is None:
+            self._begin_snapshot(run)
+        elif age_s > 10 * self._settings.snapshot_every_s:
+            await run.writing  # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+
+    def _begin_snapshot(self, run: ShardRun) -> None:
+        captured = run.snapshots.capture(run.core, run.next_offset)
+        events, run.unacked = run.unacked, []
+        unsent, run.unsent = run.unsent, []
+        run.written_at = time.monotonic()
+        metrics.ACTIVE_CELLS.labels(str(run.core.shard)).set(run.core.slots.count)
+        run.writing = asyncio.create_task(self._write(run, captured, unsent, events))
+
+    async def _write(
+        self, run: ShardRun, captured: Captured, unsent: list[Awaitable[Any]], events: list[Event]
+    ) -> None:
+        began = time.monotonic()
+        for sent in unsent:
+            await sent  # an alert that is not durable must be found again by a restart
+        await run.snapshots.write(captured)
+        for event in events:
+            event.ack()
+        metrics.SNAPSHOT_SECONDS.observe(time.monotonic() - began)
+        metrics.SNAPSHOT_BYTES.labels(str(run.core.shard)).set(captured.size)
+
+
+def build_join(app: faust.App, runner: JoinRunner, observations: str) -> None:
+    """Put the join's agent into a Faust app that has nothing else."""
+    topic = app.topic(
+        observations, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
+    )
+
+    @app.agent(topic, name="join", concurrency=1)
+    async def join(stream: faust.Stream[bytes]) -> None:
+        async for event in stream.noack().events():
+            try:
+                await runner.handle(event)
+            except StoreError:
+                raise
+            except Exception:
+                # Faust would acknowledge the event and go on with the next one: a hole in the windows. Stop instead;
+                # the restart goes on from the last snapshot.
+                log.exception("join: frame %s failed, stopping this worker", event.message.offset)
+                raise
+
+    @app.on_partitions_revoked.connect
+    async def revoked(app: faust.App, partitions: Iterable[Any], **kwargs: Any) -> None:
+        runner.forget(tp.partition for tp in partitions if tp.topic == observations)

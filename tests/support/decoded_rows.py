@@ -1,0 +1,125 @@
+"""Columns as the decoder would make them, written as rows; and small cities to place them in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.datums import Datum
+from schemas.sources import Source
+from streams.columns import NO_CODE, Columns
+from streams.locate_core import Locator
+from streams.locate_settings import LocateSettings
+from streams.placing import Placer
+from streams.strings import StringTable
+from topology.devices import DeviceRegister
+from topology.grid import Grid
+from topology.shards import Shards
+
+T0 = 1_782_864_000_000
+GRID = Grid.degrees(121.0, 31.0, 121.4, 31.4, 0.001)
+SHARDS = Shards(GRID, 4, parent_levels=4, reach_rings=1)
+
+
+@dataclass
+class DecodedRow:
+    """One decoded record; the defaults make a valid reading in the middle of a shard."""
+
+    offset: int
+    event_at_ms: int = T0
+    kind: str = "water_level_mm"
+    value: float = 10.0
+    entity: str = ""
+    lon: float = 121.2005
+    lat: float = 31.2005
+    datum: Datum = Datum.NOT_GIVEN
+    quality: int = 0
+    unit: str | None = None
+    device_type: str | None = None
+    confidence: float = 1.0
+    extra: bytes | None = None
+    received_at_ms: int = T0 + 1_000
+
+
+@dataclass(frozen=True)
+class KnownKind:
+    unit: str | None = None
+    valid_min: float | None = None
+    valid_max: float | None = None
+
+
+class KnownKinds:
+    """A registry of two metrics, one event and one category."""
+
+    def find(self, source: Source, name: str) -> KnownKind | None:
+        return {
+            (Source.READINGS, "water_level_mm"): KnownKind("mm", 0.0, 5_000.0),
+            (Source.READINGS, "speed_kmh"): KnownKind("km/h", 0.0, 200.0),
+            (Source.CAMERA_EVENTS, "waterlogging"): KnownKind(),
+            (Source.TICKETS, "flood"): KnownKind(),
+        }.get((source, name))
+
+
+@dataclass
+class Tables:
+    kinds: StringTable = field(default_factory=StringTable)
+    units: StringTable = field(default_factory=StringTable)
+    device_types: StringTable = field(default_factory=StringTable)
+
+    def columns(self, rows: Iterable[DecodedRow], *, source: Source = Source.READINGS, partition: int = 0) -> Columns:
+        rows = list(rows)
+        ids = [(row.entity or f"device-{row.offset % 7}").encode() for row in rows]
+        offsets = np.zeros(len(rows) + 1, dtype=np.int32)
+        np.cumsum([len(i) for i in ids], out=offsets[1:])
+        return Columns(
+            source=source,
+            topic=source.topic,
+            partition=partition,
+            n=len(rows),
+            event_at_ms=np.array([row.event_at_ms for row in rows], dtype=np.int64),
+            received_at_ms=np.array([row.received_at_ms for row in rows], dtype=np.int64),
+            offset=np.array([row.offset for row in rows], dtype=np.int64),
+            kind=np.array([self.kinds.add(row.kind) for row in rows], dtype=np.int32),
+            unit=np.array([_code(self.units, row.unit) for row in rows], dtype=np.int32),
+            device_type=np.array([_code(self.device_types, row.device_type) for row in rows], dtype=np.int32),
+            value=np.array([row.value for row in rows], dtype=np.float64),
+            confidence=np.array([row.confidence for row in rows], dtype=np.float32),
+            quality=np.array([row.quality for row in rows], dtype=np.uint8),
+            datum=np.array([int(row.datum) for row in rows], dtype=np.uint8),
+            lon=np.array([row.lon for row in rows], dtype=np.float64),
+            lat=np.array([row.lat for row in rows], dtype=np.float64),
+            entity_data=np.frombuffer(bytearray(b"".join(ids)) or bytearray(1), dtype=np.uint8),
+            entity_offsets=offsets,
+            extra={i: row.extra for i, row in enumerate(rows) if row.extra is not None},
+        )
+
+    def placer(
+        self, settings: LocateSettings, *, shards: Shards = SHARDS, register: DeviceRegister | None = None
+    ) -> Placer:
+        return Placer(
+            shards,
+            self.kinds,
+            self.units,
+            KnownKinds(),
+            settings.rules(),
+            register=register,
+            future_bound_ms=settings.future_bound_ms,
+        )
+
+    def locator(self, settings: LocateSettings | None = None, *, shards: Shards = SHARDS) -> Locator:
+        settings = settings or LocateSettings()
+        return Locator(
+            settings, self.placer(settings, shards=shards), shards.count, self.kinds, self.units, self.device_types
+        )
+
+
+def nowhere(offset: int, **changes: object) -> DecodedRow:
+    """A row without coordinates."""
+    return DecodedRow(offset, lon=math.nan, lat=math.nan, **changes)  # type: ignore[arg-type]  # field values by name
+
+
+def _code(table: StringTable, text: str | None) -> int:
+    return NO_CODE if text is None else table.add(text)
