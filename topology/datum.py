@@ -168,7 +168,9 @@ def gcj02_to_wgs84(lon: float, lat: float) -> tuple[float, float]:
         wgs_lat += error_lat
         if abs(error_lon) < INVERSE_TOLERANCE_DEG and abs(error_lat) < INVERSE_TOLERANCE_DEG:
             break
-    if in_gcj02_box(wgs_lon, wgs_lat):
+    # a point on the box's very edge comes back up to the tolerance beside it
+    slack = 10.0 * INVERSE_TOLERANCE_DEG
+    if _WEST - slack <= wgs_lon <= _EAST + slack and _SOUTH - slack <= wgs_lat <= _NORTH + slack:
         return wgs_lon, wgs_lat
     return lon, lat
 
