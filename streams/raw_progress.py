@@ -19,7 +19,6 @@ class RawPartition:
     coverage: Coverage = field(default_factory=Coverage)
     watermark_ms: int | None = None  # None: nothing with a time yet
     max_event_ms: int | None = None
-    heard: bool = False  # some frame spoke of it
     idle: bool = False
 
 
@@ -27,7 +26,7 @@ class RawProgress:
     """All raw partitions of one shard.
 
     The watermark is the minimum over the partitions that are not idle, and None until every expected partition has
-    been heard of: a frame of one partition must not close windows for another that is merely slower. When all are
+    had a row or been called idle: a frame of one must not close windows for another that is merely slower. When all are
     idle, everything there is has been seen, and event time comes up to the greatest time seen. It never goes back.
     """
 
@@ -42,7 +41,6 @@ class RawProgress:
         """Take in what a frame says of a raw partition, after its rows have been dealt with."""
         partition = self.partitions.setdefault((cover.source, cover.partition), RawPartition())
         partition.coverage.add(cover.first, cover.last)
-        partition.heard = True
         partition.idle = cover.idle
         if cover.max_event_ms > 0:
             partition.watermark_ms = max(partition.watermark_ms or cover.watermark_ms, cover.watermark_ms)
@@ -57,8 +55,6 @@ class RawProgress:
 
     def _minimum(self) -> int | None:
         partitions = self.partitions.values()
-        if not all(p.heard for p in partitions):
-            return None
         awake = [p.watermark_ms for p in partitions if not p.idle]
         if not awake:
             return max((p.max_event_ms for p in partitions if p.max_event_ms is not None), default=None)

@@ -46,7 +46,6 @@ class PartitionState(msgspec.Struct, frozen=True, array_like=True):
     intervals: list[tuple[int, int]]
     watermark_ms: int | None
     max_event_ms: int | None
-    heard: bool
     idle: bool
 
 
@@ -208,7 +207,7 @@ def make_manifest(shard: JoinShard, next_offset: int) -> Manifest:
         next_offset=next_offset,
         watermark_ms=progress.watermark_ms,
         partitions=[
-            PartitionState(*key, p.coverage.intervals, p.watermark_ms, p.max_event_ms, p.heard, p.idle)
+            PartitionState(*key, p.coverage.intervals, p.watermark_ms, p.max_event_ms, p.idle)
             for key, p in progress.partitions.items()
         ],
         closed_until_ms={width: group.closed_until_ms for width, group in shard.groups.items()},
@@ -227,7 +226,7 @@ def restore(shard: JoinShard, manifest: Manifest, parts: Iterable[AnyPart]) -> l
     progress.watermark_ms = manifest.watermark_ms
     for p in manifest.partitions:
         progress.partitions[p.source, p.partition] = RawPartition(
-            Coverage(p.intervals), p.watermark_ms, p.max_event_ms, p.heard, p.idle
+            Coverage(p.intervals), p.watermark_ms, p.max_event_ms, p.idle
         )
     for width, group in shard.groups.items():
         # a width that is new starts at the watermark: its earlier buckets would be half empty
