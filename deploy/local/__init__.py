@@ -1,1 +1,1 @@
-"""The local stack: a real Apache Kafka and a real ClickHouse engine on a bare machine, for demos, tests and one desk."""
+"""The local stack: a real Apache Kafka and a real ClickHouse engine on a bare machine, for demos and tests."""

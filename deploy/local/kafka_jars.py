@@ -134,7 +134,7 @@ def resolve() -> list[Jar]:
 
 def main(argv: list[str]) -> int:
     if argv == ["--update"]:
-        header = "# The jars of Apache Kafka for deploy/local/kafka.py, written by: python -m deploy.local.kafka_jars --update\n"
+        header = "# The jars for deploy/local/kafka.py, written by: python -m deploy.local.kafka_jars --update\n"
         LIST.write_text(header + "".join(f"{jar}\n" for jar in resolve()), "utf-8")
     elif argv:
         print("usage: python -m deploy.local.kafka_jars [--update]", file=sys.stderr)
