@@ -1,6 +1,6 @@
 """Static relations of the city: point -> cell, cell -> parent, children and neighbours, cell -> region shard and halo,
 datum -> datum, device -> registered place.
 
-Everything here is data plus pure functions; nothing reads a clock or a topic. Array functions are numba kernels with a thin
-typed front; the kernels themselves are exported so that other kernels can call them.
+Everything here is data plus pure functions; nothing reads a clock or a topic. Array functions are numba kernels with a
+thin typed front; the kernels themselves are exported so that other kernels can call them.
 """

@@ -2,19 +2,22 @@
 
 WGS-84 is the city's common datum; every source's coordinates are converted to it once.
 
-**CGCS2000** is taken as WGS-84. The ellipsoids differ by 0.1 mm in the semi-minor axis. The frames differ by the crust's
-motion since CGCS2000's epoch 2000.0, about 3 cm a year in eastern China: less than a metre, a hundredth of a cell.
+**CGCS2000** is taken as WGS-84. The ellipsoids differ by 0.1 mm in the semi-minor axis. The frames differ by the
+crust's motion since CGCS2000's epoch 2000.0, about 3 cm a year in eastern China: less than a metre, a hundredth of a
+cell.
 
-**GCJ-02** is the shifted datum that Chinese maps must use; the shift is 100 to 700 m. The algorithm was never published. The
-polynomial and its constants are those of the program that became known with its conversion for mobile maps
-(`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform and gcoord alike). That
-program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form leaves out; the map services' own
-converters add its mean, `GCJ_MEAN_NOISE_M` = 0.5 m. Measured on the 664 cities of gcoord's test data, which came from a map
-service: without it the residual is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7
-degrees, which is the service's own rounding to 1/1024 second (2.7e-7 degrees) twice plus the printed digits. Coordinates made by
-a library without the term come out half a metre off. Outside a rough box around China the shift is none, as in that program.
+**GCJ-02** is the shifted datum that Chinese maps must use; the shift is 100 to 700 m. The algorithm was never
+published. The polynomial and its constants are those of the program that became known with its conversion for mobile
+maps (`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform and gcoord alike).
+That program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form leaves out. Recorded
+GCJ-02 coordinates contain its mean, `GCJ_MEAN_NOISE_M` = 0.5 m: on the 664 cities of gcoord's test data the residual
+without it is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7 degrees. (The program
+itself with 0.5 m for the noise and its whole units of 1/1024 second, 2.7e-7 degrees, meets most of them to the last
+printed digit; we do not round, so that the inverse is smooth.) What a library without the term converted is half a metre
+off. Outside a rough box around China the shift is none, as in that program.
 
-**BD-09** is Baidu's further shift of GCJ-02 by about 1 km; constants and form as in coordtransform and gcoord. It has no box.
+**BD-09** is Baidu's further shift of GCJ-02 by about 1 km; constants and form as in coordtransform and gcoord. It has
+no box.
 
 Both inverses have no closed form that is exact; they iterate until the forward conversion gives the input back
 to `INVERSE_TOLERANCE_DEG`. (The closed form for BD-09 in common use is off by up to 1.6e-6 degrees.) NaN goes in and
@@ -98,7 +101,8 @@ def convert(lon: float, lat: float, source: Datum, target: Datum) -> tuple[float
     return float(found[0]), float(found[1])
 
 
-# --- kernels for one point, callable from other kernels -----------------------------------------------------------------
+# --- kernels for one point, callable from other kernels
+# -----------------------------------------------------------------
 
 
 @kernel
@@ -222,14 +226,18 @@ def point_from_wgs84(lon: float, lat: float, datum: int) -> tuple[float, float]:
     return lon, lat
 
 
-# --- kernels for arrays -------------------------------------------------------------------------------------------------
+# --- kernels for arrays
+# -------------------------------------------------------------------------------------------------
 
 
 @kernel
 def fill_wgs84(
     lon: FloatArray, lat: FloatArray, datum: DatumArray, default: int, out_lon: FloatArray, out_lat: FloatArray
 ) -> None:
-    """`point_to_wgs84` for arrays of one length; `default` stands for NOT_GIVEN. `out_*` may be `lon` and `lat` themselves."""
+    """`point_to_wgs84` for arrays of one length; `default` stands for NOT_GIVEN.
+
+    `out_lon` and `out_lat` may be `lon` and `lat` themselves.
+    """
     for i in range(out_lon.shape[0]):
         code = datum[i]
         out_lon[i], out_lat[i] = point_to_wgs84(lon[i], lat[i], default if code == _NOT_GIVEN else code)

@@ -1,6 +1,7 @@
 """Reading a device register's file: lines -> devices, with every problem named by file and line.
 
-See `topology.devices` for the two forms. Nothing here stops at the first problem; an odd but usable line gives a warning.
+See `topology.devices` for the two forms. Nothing here stops at the first problem; an odd but usable line gives a
+warning.
 """
 
 from __future__ import annotations

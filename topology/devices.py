@@ -37,7 +37,10 @@ NOT_REGISTERED: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The register's ids as arrays: row r has id arena[starts[r]:starts[r + 1]]; `slots` holds rows by hash, -1 if free."""
+    """The register's ids as arrays.
+
+    Row r has the id arena[starts[r]:starts[r + 1]]; `slots` holds rows by hash, -1 where free.
+    """
 
     arena: Bytes
     starts: npt.NDArray[np.int64]
@@ -131,7 +134,8 @@ def _build_table(ids: list[bytes]) -> _Table:
     return _Table(arena, starts, hashes, slots)
 
 
-# --- kernels ------------------------------------------------------------------------------------------------------------
+# --- kernels
+# ------------------------------------------------------------------------------------------------------------
 
 
 @kernel

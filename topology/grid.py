@@ -86,9 +86,9 @@ class Grid:
     def metric(cls, west: float, south: float, east: float, north: float, cell_m: float = 100.0) -> Grid:
         """Cells of about `cell_m` metres, square at the box's middle latitude; they cover the whole box.
 
-        The step in degrees is constant, so cells get narrower towards the pole: in a city 1 degree high at 31 N the width
-        is off by at most 0.5 % at its edges. The lengths of a degree are those of the ellipsoid, from its radii of
-        curvature in the meridian and in the prime vertical (J. P. Snyder, Map Projections: A Working Manual, USGS
+        The step in degrees is constant, so cells get narrower towards the pole: in a city 1 degree high at 31 N the
+        width is off by at most 0.5 % at its edges. The lengths of a degree are those of the ellipsoid, from its radii
+        of curvature in the meridian and in the prime vertical (J. P. Snyder, Map Projections: A Working Manual, USGS
         Professional Paper 1395, 1987, chapter 4).
         """
         _check_box(west, south, east, north, cell_m, "cell_m")
@@ -170,7 +170,7 @@ class Grid:
     # --- relations between cells that end at the city's edge --------------------------------------------------------
 
     def neighbours(self, cell: int, rings: int = 1) -> IntArray:
-        """The other cells within `rings`, int64[<= (2 rings + 1)**2 - 1], south-west first, without those off the grid."""
+        """The other cells of the grid within `rings`, int64[<= (2 rings + 1)**2 - 1], south-west first."""
         around = neighbour_cells(np.array([cell], dtype=np.int64), rings)[0]
         return np.array([int(c) for c in around if c != cell and self.contains(int(c))], dtype=np.int64)
 
@@ -185,7 +185,8 @@ def metres_per_degree(lat: float) -> tuple[float, float]:
     return math.radians(prime_vertical * math.cos(phi)), math.radians(meridian)
 
 
-# --- cell arithmetic: no grid needed ------------------------------------------------------------------------------------
+# --- cell arithmetic: no grid needed
+# ------------------------------------------------------------------------------------
 
 
 def parent(cell: int, levels: int = 1) -> int:
@@ -249,8 +250,7 @@ def spread_bits(value: int) -> int:
     v = (v | (v << 8)) & 0x00FF00FF00FF00FF
     v = (v | (v << 4)) & 0x0F0F0F0F0F0F0F0F
     v = (v | (v << 2)) & 0x3333333333333333
-    v = (v | (v << 1)) & 0x5555555555555555
-    return v  # type: ignore[return-value]  # np.int64, which compiled code takes for int
+    return (v | (v << 1)) & 0x5555555555555555  # type: ignore[return-value]  # np.int64, which compiled code takes for int
 
 
 @kernel
@@ -261,8 +261,7 @@ def gather_bits(value: int) -> int:
     v = (v | (v >> 2)) & 0x0F0F0F0F0F0F0F0F
     v = (v | (v >> 4)) & 0x00FF00FF00FF00FF
     v = (v | (v >> 8)) & 0x0000FFFF0000FFFF
-    v = (v | (v >> 16)) & 0x00000000FFFFFFFF
-    return v  # type: ignore[return-value]  # np.int64, which compiled code takes for int
+    return (v | (v >> 16)) & 0x00000000FFFFFFFF  # type: ignore[return-value]  # np.int64, which compiled code takes for int
 
 
 @kernel

@@ -49,8 +49,10 @@ class ShardParams(NamedTuple):
 class Shards:
     """How a grid is divided among `count` partitions of `observations`.
 
-    `parent_levels`: a parent of 2**levels x 2**levels base cells is owned whole (6: 6.4 km in a 100 m grid). Parents are
-    given to shards by hash: a grid of few parents is divided unevenly, so choose it small enough to have many per shard.
+    `parent_levels`: a parent of 2**levels x 2**levels base cells is owned whole (6: 6.4 km in a 100 m grid). Parents
+    are given to shards by hash: a grid of few parents is divided unevenly, so choose it small enough to have many per
+    shard.
+
     `reach_rings`: the farthest any detector looks, in rings of base cells.
 
     Changing any of these while `observations` holds frames moves cells between shards: the join must be replayed.
@@ -70,8 +72,8 @@ class Shards:
         elif not 0 <= 2 * self.reach_rings <= 1 << self.parent_levels:
             problems.append(
                 f"shards: reach_rings={self.reach_rings} must be from 0 to half a parent's side, which is "
-                f"{1 << self.parent_levels} cells at parent_levels={self.parent_levels}; a row would have to go to more "
-                f"than {MAX_HALO} other shards"
+                f"{1 << self.parent_levels} cells at parent_levels={self.parent_levels}; "
+                f"a row would have to go to more than {MAX_HALO} other shards"
             )
         if problems:
             raise SettingsError(problems)
@@ -94,7 +96,8 @@ class Shards:
         return out
 
     def halo_shards(self, cells: IntArray) -> ShardArray:
-        """int32[n, 3]: the other shards that own a cell within reach of each base cell, `NO_SHARD` in the unused places.
+        """int32[n, 3]: the other shards that own a cell within reach of each base cell, `NO_SHARD` in the unused
+        places.
 
         Distinct, in no particular order. Cells beyond the city's edge do not count.
         """
@@ -125,7 +128,7 @@ class Shards:
 
 
 @kernel
-def mix64(value: int) -> np.uint64:
+def mix64(value: int | np.uint64) -> np.uint64:
     """A bijection of 64 bits in which every input bit moves every output bit."""
     z = np.uint64(value)
     z = (z ^ (z >> np.uint64(30))) * _MIX_1
@@ -147,7 +150,8 @@ def owner_of(cell: int, shards: ShardParams) -> int:
     """The shard that owns a base cell, `NO_SHARD` for `NO_CELL`."""
     if cell < 0:
         return NO_SHARD
-    return np.int64(mix64(parent_of(cell, shards.parent_levels)) % np.uint64(shards.shard_count))  # type: ignore[return-value]
+    parent = parent_of(cell, shards.parent_levels)
+    return int(mix64(parent) % np.uint64(shards.shard_count))
 
 
 @kernel

@@ -196,7 +196,8 @@ def test_quoted_line_break_does_not_shift_the_lines_after_it(tmp_path: Path) -> 
     assert _problems(path) == ["4: lon must be a number of degrees, got 'x'"]
 
 
-# --- look-up ------------------------------------------------------------------------------------------------------------
+# --- look-up
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _register(ids: list[str]) -> DeviceRegister:

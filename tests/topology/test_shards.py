@@ -52,7 +52,7 @@ def test_halo_equals_a_plain_look_at_all_cells_within_reach(
 
 def test_halo_of_a_city_equals_the_plain_look_along_its_real_borders() -> None:
     shards = Shards(_grid(200, 150), 8)
-    cells = np.array([morton_encode(x, y) for y in range(0, 150) for x in range(0, 200)], dtype=np.int64)
+    cells = np.array([morton_encode(x, y) for y in range(150) for x in range(200)], dtype=np.int64)
     halo = shards.halo_shards(cells)
     for column, row in [
         (0, 0),
@@ -80,7 +80,7 @@ def test_one_parent_is_owned_by_one_shard(column: int, row: int, count: int, lev
     owner = shards.shard_of(morton_encode(column, row))
     assert 0 <= owner < count
     assert owner == shards.shard_of(morton_encode(column >> levels << levels, row >> levels << levels))
-    assert owner == int(mix64(parent(morton_encode(column, row), levels)) % np.uint64(count))
+    assert owner == int(mix64(parent(morton_encode(column, row), levels))) % count
     assert shards.shards_of(np.array([morton_encode(column, row), NO_CELL])).tolist() == [owner, NO_SHARD]
 
 
