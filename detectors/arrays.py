@@ -6,18 +6,18 @@ import numpy as np
 
 from detectors.contract import Floats
 
-MOST_COUNTED = 1e15
-"""Counts are capped here: far above any real one, far below where float64 stops counting by one."""
+BEYOND_MEASURE = 1e15
+"""Larger than anything a city counts or measures, far below where float64 overflows or stops counting by one."""
 
 
 def measured(values: Floats) -> Floats:
-    """The values with infinities made NaN: an aggregate that overflowed was not measured."""
-    return np.where(np.isfinite(values), values, np.nan)
+    """The values with infinities and absurdly large ones made NaN: an aggregate that overflowed was not measured."""
+    return np.where(np.abs(values) <= BEYOND_MEASURE, values, np.nan)
 
 
 def counted(values: Floats) -> Floats:
     """Counts with NaN as 0."""
-    return np.clip(np.nan_to_num(values, nan=0.0, posinf=MOST_COUNTED, neginf=0.0), 0.0, MOST_COUNTED)
+    return np.clip(np.nan_to_num(values, nan=0.0, posinf=BEYOND_MEASURE, neginf=0.0), 0.0, BEYOND_MEASURE)
 
 
 def noisy_or(trusts: Iterable[tuple[float, Floats]]) -> Floats:

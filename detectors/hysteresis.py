@@ -40,7 +40,7 @@ SLOT = np.dtype(
         ("revision", "<i4"),
     ]
 )
-"""One slot's state, 23 bytes. A quiet slot is all zero, so a new one needs no set-up and a snapshot can leave it out."""
+"""One slot's state, 23 bytes. A quiet slot is all zero: a new one needs no set-up, a snapshot can leave it out."""
 
 Slots = npt.NDArray[Any]  # of dtype SLOT; numpy's stubs cannot say that
 

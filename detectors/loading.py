@@ -187,7 +187,7 @@ def _find(
         ]
     try:
         loaded = candidates[0].load()
-    except Exception as error:  # noqa: BLE001  # a foreign module may fail in any way; the reader must learn which did
+    except Exception as error:  # a foreign module may fail in any way; the reader must learn which did
         return None, [f"{where}: entry point {candidates[0].value} cannot be imported: {type(error).__name__}: {error}"]
     problems = check_class(loaded)
     if not problems and loaded.name != name:

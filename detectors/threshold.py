@@ -87,8 +87,8 @@ class ThresholdSettings:
                     ),
                 ),
                 (
-                    1 <= self.lowest_severity and self.lowest_severity + len(levels) - 1 <= MAX_SEVERITY,
-                    f"lowest_severity={self.lowest_severity} and {len(levels)} levels do not fit into severities 1 to 4",
+                    self.lowest_severity >= 1 and self.lowest_severity + len(levels) - 1 <= MAX_SEVERITY,
+                    f"lowest_severity={self.lowest_severity} and {len(levels)} levels do not fit severities 1 to 4",
                 ),
                 (self.window_minutes >= 1, f"window_minutes={self.window_minutes} must be at least 1"),
                 (self.rings >= 0, f"rings={self.rings} must not be negative"),
@@ -254,7 +254,8 @@ class Threshold(Detector[ThresholdSettings]):
                 f"{now_zh}，介于解除值 {clear} 与报警值 {number(s.raise_at[0])}{unit} 之间。",
                 f"{now_en}, between the clearing level {clear} and the first level {number(s.raise_at[0])}{unit}.",
             )
+        needed = s.samples_needed
         return (
-            f"{self.title_zh}近 {minutes} 分钟仅 {number(samples)} 个有效样本（至少需 {s.samples_needed} 个），无法判断。",
-            f"{self.title_en}: only {number(samples)} usable samples in {minutes} min, {s.samples_needed} needed to judge.",
+            f"{self.title_zh}近 {minutes} 分钟仅 {number(samples)} 个有效样本（至少需 {needed} 个），无法判断。",
+            f"{self.title_en}: only {number(samples)} usable samples in {minutes} min, {needed} needed to judge.",
         )

@@ -100,7 +100,7 @@ class TrafficAccidentSettings:
                 (self.collisions_alone >= 1, f"collisions_alone={self.collisions_alone} must be at least 1"),
                 (
                     0.0 <= self.camera_confidence_at_least <= 1.0,
-                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1",
+                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1, not percent",
                 ),
             ),
         )
@@ -330,17 +330,16 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
         speed_zh = f"车速由约 {usual} 降至 {now} 公里/小时" if slow and now != "-" else ""
         speed_en = f"traffic slowed from about {usual} to {now} km/h" if slow and now != "-" else ""
         if verdict is Verdict.RAISE:
-            seen_zh = f"近 {minutes} 分钟有{zh}" if zh else ""
+            seen_zh = f"近 {minutes} 分钟有 {zh}" if zh else ""
             seen_en = f"{en} within {minutes} min" if en else ""
             return (
                 f"疑似交通事故（{SEVERITY_ZH[severity]}）：{'，'.join(filter(None, (seen_zh, speed_zh)))}。",
                 f"Likely traffic accident ({SEVERITY_EN[severity]}): {'; '.join(filter(None, (seen_en, speed_en)))}.",
             )
         if verdict is Verdict.HOLD:
-            return (
-                f"事故迹象尚存：{'，'.join(filter(None, (zh, speed_zh))) or '车速未恢复'}。",
-                f"Signs of the accident remain: {'; '.join(filter(None, (en, speed_en))) or 'speed has not recovered'}.",
-            )
+            signs_zh = "，".join(filter(None, (zh, speed_zh))) or "车速未恢复"
+            signs_en = "; ".join(filter(None, (en, speed_en))) or "speed has not recovered"
+            return f"事故迹象尚存：{signs_zh}。", f"Signs of the accident remain: {signs_en}."
         if verdict is Verdict.CLEAR:
             return (
                 f"近 {minutes} 分钟无新的事故迹象，当前车速 {now} 公里/小时，通行已恢复。",

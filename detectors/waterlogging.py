@@ -106,6 +106,10 @@ class WaterloggingSettings:
                 (self.level_minutes >= 1, f"level_minutes={self.level_minutes} must be at least 1"),
                 (self.confirm_minutes >= 1, f"confirm_minutes={self.confirm_minutes} must be at least 1"),
                 (self.confirm_rings >= 0, f"confirm_rings={self.confirm_rings} must not be negative"),
+                (
+                    0.0 <= self.camera_confidence_at_least <= 1.0,
+                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1, not percent",
+                ),
                 (self.tickets_without_level >= 1, f"tickets_without_level={self.tickets_without_level} must be >= 1"),
             ),
         )
@@ -282,23 +286,24 @@ class Waterlogging(Detector[WaterloggingSettings]):
     ) -> tuple[str, str]:
         s = self.settings
         depth, minutes = number(level), s.confirm_minutes
+        raise_at, clear_below = number(s.raise_at_mm), number(s.clear_below_mm)
         witnesses_zh = listed_zh([(camera, "次摄像头积水识别"), (tickets, "件积水工单")])
         witnesses_en = listed_en([(camera, "camera detection"), (tickets, "ticket")])
         if reason in (LEVEL_AND_CAMERA, LEVEL_AND_TICKETS, LEVEL_CAMERA_AND_TICKETS):
             return (
                 (
-                    f"积水深 {depth} 毫米，达到报警值 {number(s.raise_at_mm)} 毫米，属{SEVERITY_ZH[severity]}；"
-                    f"近 {minutes} 分钟本格及周边有{witnesses_zh}印证。"
+                    f"积水深 {depth} 毫米，达到报警值 {raise_at} 毫米，属{SEVERITY_ZH[severity]}；"
+                    f"近 {minutes} 分钟本格及周边有 {witnesses_zh}印证。"
                 ),
                 (
-                    f"Water is {depth} mm deep, at or above {number(s.raise_at_mm)} mm ({SEVERITY_EN[severity]}), "
+                    f"Water is {depth} mm deep, at or above {raise_at} mm ({SEVERITY_EN[severity]}), "
                     f"confirmed by {witnesses_en} here or next to it within {minutes} min."
                 ),
             )
         if reason == SEVERE_LEVEL:
             return (
                 (
-                    f"积水深 {depth} 毫米，多次读数达到严重值 {number(s.severe_at_mm)} 毫米，属{SEVERITY_ZH[severity]}；"
+                    f"积水深 {depth} 毫米，读数多次达到 {number(s.severe_at_mm)} 毫米，属{SEVERITY_ZH[severity]}；"
                     "暂无摄像头或工单印证，请立即核实。"
                 ),
                 (
@@ -308,7 +313,7 @@ class Waterlogging(Detector[WaterloggingSettings]):
             )
         if reason == CAMERA_AND_TICKETS:
             return (
-                f"无水位数据，但近 {minutes} 分钟有{witnesses_zh}，疑似积水，请核实。",
+                f"无水位数据，但近 {minutes} 分钟有 {witnesses_zh}，疑似积水，请核实。",
                 f"No water level here, but {witnesses_en} within {minutes} min suggest waterlogging: please check.",
             )
         if reason == CAMERA_WITHOUT_LEVEL:
@@ -318,8 +323,8 @@ class Waterlogging(Detector[WaterloggingSettings]):
             )
         if reason == LEVEL_LOW:
             return (
-                f"积水已退至 {depth} 毫米，低于解除值 {number(s.clear_below_mm)} 毫米。",
-                f"Water is down to {depth} mm, below the clearing level of {number(s.clear_below_mm)} mm.",
+                f"积水已退至 {depth} 毫米，低于解除值 {clear_below} 毫米。",
+                f"Water is down to {depth} mm, below the clearing level of {clear_below} mm.",
             )
         if level is None:
             return (
@@ -327,9 +332,6 @@ class Waterlogging(Detector[WaterloggingSettings]):
                 f"No usable water level within {s.level_minutes} min: the depth is unknown.",
             )
         return (
-            f"积水深 {depth} 毫米，报警值 {number(s.raise_at_mm)} 毫米，解除值 {number(s.clear_below_mm)} 毫米，持续关注。",
-            (
-                f"Water is {depth} mm deep (raise at {number(s.raise_at_mm)} mm, clear below "
-                f"{number(s.clear_below_mm)} mm): still watched."
-            ),
+            f"积水深 {depth} 毫米，报警值 {raise_at} 毫米，解除值 {clear_below} 毫米，持续关注。",
+            (f"Water is {depth} mm deep (raise at {raise_at} mm, clear below {clear_below} mm): still watched."),
         )
