@@ -1,10 +1,10 @@
 """ClickHouse as the project uses it: one blocking client for a server (HTTP) and for the embedded engine (chDB).
 
-    Store            commands, queries, Arrow inserts; every failure is a StoreError in one line, without secrets
-    StoreThread      the same for asyncio: calls run one after another in a thread, `until_done` retries for ever
+    Store         commands, queries, Arrow inserts; every failure is a StoreError in one line, without secrets
+    StoreThread   the same for asyncio: calls run one after another in a thread; `until_done` retries for ever
 
-The tables are made by `streams/migrations.py`. Arrow tables go in as they are, dictionary columns too, on both interfaces. Measured into chDB: about 750 thousand
-observations a second on one core, sorting included (benchmarks/archive.py measures it again).
+The tables are made by `streams/migrations.py`. Arrow tables go in as they are, dictionary columns too, on both
+interfaces. Measured into chDB: about 750 thousand observations a second on one core, sorting included.
 """
 
 from __future__ import annotations
@@ -238,13 +238,13 @@ class Store:
                 port=address.port,
                 username=address.user,
                 password=address.password,
-                compress="lz4",
                 connect_timeout=self._connect_timeout_s,
                 send_receive_timeout=self._request_timeout_s,
                 autogenerate_session_id=False,  # a session admits one query at a time: a timed-out one would block us
                 dedicated_pool=True,
                 show_clickhouse_errors="scrub",
             )
+            client.write_compression = "lz4"  # of Arrow buffers, by pyarrow's own codec; it costs next to nothing
         # the database is set after the handshake, so that one that does not exist yet can be created
         client.database = address.database
         self._client = client
@@ -261,7 +261,7 @@ class Store:
                 return StoreRefused(f"{address}: this process already has another embedded engine open ({words})")
             return StoreUnavailable(f"{address}: cannot open it ({words}) - is it in use by another process?")
         code = getattr(problem, "code", None) or _code_in(words)
-        if code in _LOGIN_CODES or code is None and re.search(r"\bstatus 40[13]\b", words):
+        if code in _LOGIN_CODES or (code is None and re.search(r"\bstatus 40[13]\b", words)):
             return LoginRefused(f"{address}: user {address.user!r} is refused - check user and password ({words})")
         if code == _UNKNOWN_DATABASE:
             return StoreRefused(f"{text} - create it with `tongguan migrate`")

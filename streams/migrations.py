@@ -38,7 +38,7 @@ class Migration:
 
 
 def load_migrations(directory: Path = DIRECTORY) -> list[Migration]:
-    """The files in order. SettingsError lists every file that is misnamed and every number that is missing or double."""
+    """The files in order. SettingsError lists every misnamed file and the first wrong number."""
     found: list[Migration] = []
     problems: list[str] = []
     for path in sorted(directory.glob("*.sql")):
@@ -83,7 +83,7 @@ def apply_migrations(
     migrations: list[Migration] | None = None,
     progress: Callable[[Migration], None] = lambda migration: None,
 ) -> list[Migration]:
-    """Create the database if need be and apply what is pending; `progress` is called before each. Returns what was done.
+    """Create the database if need be and apply what is pending, `progress` called before each. Returns what was done.
 
     Raises what Store raises, and SettingsError as `pending_migrations` does.
     """

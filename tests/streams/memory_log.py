@@ -1,4 +1,4 @@
-"""A `Log` in memory with Kafka's manners: offsets per partition, compaction that leaves gaps, deletion from the front."""
+"""A `Log` in memory with Kafka's manners: offsets per partition, compaction with gaps, deletion from the front."""
 
 from __future__ import annotations
 

@@ -1,0 +1,161 @@
+"""The archive's Faust app: observations, alerts and dead letters from Kafka into ClickHouse, each row once.
+
+It wants an app of its own (own consumer group): when ClickHouse is away it stops consuming, and in Faust a full buffer
+of one topic can hold up every topic of the app. Alerts must not wait for that.
+
+Faust gives partitions and messages. What is in is decided by checkpoints and ids (archive_core, archive_records), not
+by committed offsets: a message that comes twice is passed over, frames that were skipped are read from the topic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Final, Protocol, cast
+
+import faust
+
+from streams.archive_core import ArchiveSettings
+from streams.archive_lanes import Delivery, FrameLane, Lane, RecordLane
+from streams.archive_records import insert_new, read_alert, read_dead_letter
+from streams.clickhouse import StoreThread
+from streams.shard_store import Log, ShardStore
+from streams.topics import TopicNames
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1  # how often waiting batches are looked at
+FETCH_BYTES: Final = 4 * 1024 * 1024  # per partition and fetch; a larger frame still comes, alone
+LONGEST_OUTAGE_S: Final = 7 * 86_400.0  # while ClickHouse is away nothing is polled, and the group must bear that
+
+
+class Event(Protocol):
+    """What is used of a Faust event."""
+
+    value: Any
+    message: Any
+
+    def ack(self) -> bool: ...
+
+
+def archive_app_options(settings: ArchiveSettings) -> dict[str, Any]:
+    """The options that a Faust app needs for `build_archive` to keep its promises."""
+    return {
+        "stream_wait_empty": False,  # acknowledgements are explicit; True would hold a rebalance up for an outage
+        "stream_buffer_maxsize": settings.buffer_frames,
+        "consumer_max_fetch_size": FETCH_BYTES,
+        "consumer_auto_offset_reset": "earliest",
+        "broker_max_poll_records": max(1, settings.buffer_frames // 2),
+        "broker_max_poll_interval": LONGEST_OUTAGE_S,
+        "broker_commit_interval": 1.0,
+        "topic_disable_leader": True,
+    }
+
+
+class Archive:
+    """The lanes of the partitions that this worker has now."""
+
+    def __init__(
+        self, settings: ArchiveSettings, names: TopicNames, *, store: StoreThread, state: ShardStore, log_: Log
+    ) -> None:
+        self.names = names
+        self._settings = settings
+        self._store = store
+        self._state = state
+        self._log = log_
+        self._lanes: dict[tuple[str, int], Lane] = {}
+
+    async def take(self, event: Event) -> None:
+        """Hand the event to its lane; returns when there is room for the next. Acknowledged when durable."""
+        message = event.message
+        lane = self._lane(message.topic, message.partition)  # now: after a wait the partition may be another's
+        delivery = Delivery(message.offset, event.value, int(message.timestamp * 1000), event.ack)
+        event.value = message.value = None  # up to megabytes; the lane lets go of them as soon as they are in
+        await lane.accept(delivery)
+
+    async def flush_due(self) -> None:
+        """Write the batches that have waited long enough."""
+        for lane in list(self._lanes.values()):
+            await lane.flush_if_due(time.monotonic())
+
+    async def flush(self) -> None:
+        """Write everything in hand, for an orderly stop; waits as long as ClickHouse makes it wait."""
+        for lane in list(self._lanes.values()):
+            await lane.flush()
+
+    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """These are another worker's now, or come again from what is checkpointed."""
+        for topic, partition in partitions:
+            lane = self._lanes.pop((topic, partition), None)
+            if lane is not None:
+                lane.revoke()
+
+    def _lane(self, topic: str, partition: int) -> Lane:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = self._lanes[topic, partition] = self._new_lane(topic, partition)
+        return lane
+
+    def _new_lane(self, topic: str, partition: int) -> Lane:
+        if topic == self.names.observations:
+            return FrameLane(topic, partition, self._store, self._settings, state=self._state, log=self._log)
+        read = read_alert if topic == self.names.alerts else read_dead_letter
+        return RecordLane(topic, partition, self._store, self._settings, read=read, insert_new=insert_new)
+
+
+def build_archive(
+    app: faust.App,
+    settings: ArchiveSettings,
+    *,
+    names: TopicNames,
+    store: StoreThread,
+    state: ShardStore,
+    log_: Log,
+) -> Archive:
+    """Put the archive's agents into an app that has nothing else and was made with `archive_app_options`.
+
+    `state` is on topic `archive-state`, `log_` reads observations. The tables must be there (`apply_migrations`); while
+    they are not, the archive waits and says so. The caller closes `store` after the app has stopped.
+    """
+    archive = Archive(settings, names, store=store, state=state, log_=log_)
+
+    async def consume(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
+        async for event in stream.noack().events():
+            try:
+                await archive.take(event)
+            except Exception as problem:
+                # Faust would start the agent anew behind this event: a hole. The worker must stop, its successor
+                # goes on from the checkpoint.
+                log.exception("archive: message %s failed, stopping this worker", event.message.tp)
+                await app.crash(problem)
+                raise
+
+    for name, topic in (
+        ("archive-observations", names.observations),
+        ("archive-alerts", names.alerts),
+        ("archive-dead-letters", names.dead_letters),
+    ):
+        channel = app.topic(
+            topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
+        )
+        app.agent(channel, name=name, concurrency=1)(consume)
+
+    async def flush_what_waited() -> None:
+        try:
+            while not app.should_stop:
+                await asyncio.sleep(TICK_S)
+                await archive.flush_due()
+        except Exception as problem:
+            log.exception("archive: a batch failed, stopping this worker")
+            await app.crash(problem)
+            raise
+
+    async def revoked(app: faust.App, partitions: Iterable[Any], **_: Any) -> None:
+        archive.forget((tp.topic, tp.partition) for tp in partitions)
+
+    app.task(flush_what_waited)
+    app.on_partitions_revoked.connect(cast(Any, revoked))  # its type wants *args only, it sends these
+
+    return archive

@@ -1,0 +1,309 @@
+"""The archive between Kafka and ClickHouse, one lane for each partition owned; asyncio, but no Faust.
+
+A lane takes deliveries of its partition in order, gathers them, writes a batch when it is full or old enough, and
+acknowledges each delivery once what it says is durable. `accept` does not return while a batch is being written: that
+is the back-pressure that keeps memory bounded when ClickHouse is slow or away.
+
+    FrameLane    observations: planned batches with checkpoints (see archive_core)
+    RecordLane   alerts and dead letters: their ids say whether ClickHouse has them, so no checkpoint is needed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from schemas.errors import BrokerError
+from streams import metrics
+from streams.archive_core import (
+    CHECKPOINT_KEY,
+    ArchiveSettings,
+    Checkpoint,
+    Covered,
+    Frame,
+    Rows,
+    ShardArchive,
+    decode_checkpoint,
+    encode_checkpoint,
+    make_rows,
+    open_frame,
+)
+from streams.clickhouse import Store, StoreThread
+from streams.shard_store import Log, ShardStore
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BACKFILL_FRAMES: Final = 64  # read at once when frames were committed but are not in
+RETRY_PAUSE_S: Final = 1.0  # between attempts to read or write the checkpoint while Kafka is away
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One Kafka message in the hands of a lane. `ack` tells Kafka that it need not come again."""
+
+    offset: int
+    value: bytes | None
+    timestamp_ms: int
+    ack: Callable[[], object] = lambda: None
+
+
+class Lane(ABC):
+    """What both lanes share. A lane lives from the assignment of its partition to its revocation."""
+
+    def __init__(self, topic: str, partition: int, store: StoreThread, settings: ArchiveSettings) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.alive = True  # False once the partition is another's: nothing is acknowledged or checkpointed any more
+        self._store = store
+        self._settings = settings
+        self._lock = asyncio.Lock()
+        self._waiting_since: float | None = None
+        self._unacked: list[Callable[[], object]] = []
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Take the next message of the partition; returns when there is room for another one."""
+        async with self._lock:
+            if self.alive:
+                await self._take(delivery)
+                if self._full():
+                    await self._write()
+
+    async def flush_if_due(self, now: float) -> None:
+        """Write what has waited for `batch_seconds`. Called about ten times a second; `now` is time.monotonic()."""
+        due = self._waiting_since is not None and now - self._waiting_since >= self._settings.batch_seconds
+        if due and not self._lock.locked():
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write everything that was accepted."""
+        async with self._lock:
+            if self.alive:
+                await self._write()
+
+    def revoke(self) -> None:
+        """The partition is not ours any more. An insert that is running goes on; its batch is the successor's."""
+        self.alive = False
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    @abstractmethod
+    async def _take(self, delivery: Delivery) -> None: ...
+
+    @abstractmethod
+    def _full(self) -> bool: ...
+
+    @abstractmethod
+    async def _write(self) -> None: ...
+
+    def _started_waiting(self) -> None:
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+
+    def _acknowledge(self) -> None:
+        """In order, each once: what Kafka commits depends on it."""
+        acks, self._unacked = self._unacked, []
+        for ack in acks:
+            ack()
+
+    async def _until_kafka_answers(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Repeat while the lane lives; None when it no longer does."""
+        told = False
+        while self.alive:
+            try:
+                return await call()
+            except BrokerError as problem:
+                if not told:
+                    log.error("%s of %s[%d]: %s; trying again", what, self.topic, self.partition, problem)
+                    told = True
+                await asyncio.sleep(RETRY_PAUSE_S)
+        return None
+
+
+class FrameLane(Lane):
+    """One shard of `observations`."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        store: StoreThread,
+        settings: ArchiveSettings,
+        *,
+        state: ShardStore,
+        log: Log,
+        new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        super().__init__(topic, partition, store, settings)
+        self._state = state
+        self._log = log
+        self._new_token = new_token
+        self._shard: ShardArchive | None = None
+
+    async def _take(self, delivery: Delivery) -> None:
+        if self._shard is None:
+            opened = await self._open()
+            if opened is None:
+                return
+            self._shard = opened
+        await self._backfill(self._shard, delivery.offset)
+        if not self.alive:
+            return
+        if self._shard.knows(delivery.offset):
+            delivery.ack()  # known ones lie below all that is pending, so this is in order
+            return
+        self._shard.offer(self._frame(delivery.offset, delivery.value, delivery.timestamp_ms))
+        self._unacked.append(delivery.ack)
+        self._started_waiting()
+
+    def _full(self) -> bool:
+        return self._shard is not None and self._shard.full(self._settings)
+
+    async def _write(self) -> None:
+        self._waiting_since = None
+        shard = self._shard
+        if shard is None or not shard.pending:
+            return
+        plan, frames = shard.plan(self._new_token())
+        if await self._put(plan) and await self._insert(shard, plan, frames):
+            self._acknowledge()
+
+    async def _open(self) -> ShardArchive | None:
+        """The shard as its last owner left it; does the batch again that it may have been in the middle of."""
+        stored = await self._until_kafka_answers("load", lambda: self._state.load(self.partition))
+        if stored is None:
+            return None
+        payload = stored.get(CHECKPOINT_KEY)
+        if payload is None:
+            return ShardArchive(Covered(), None)
+        checkpoint = decode_checkpoint(payload)
+        shard = ShardArchive(Covered(checkpoint.covered), checkpoint.last + 1)
+        if checkpoint.done:
+            return shard
+        frames = await self._read(checkpoint.first, checkpoint.last)
+        if frames is None:
+            return None
+        log.info(
+            "%s[%d]: doing the batch of frames %d..%d again, its end was not recorded",
+            *(self.topic, self.partition, checkpoint.first, checkpoint.last),
+        )
+        if len(frames) != checkpoint.frames:
+            # retention took some: other rows under the same token could be dropped as known, so it gets a new one
+            log.error(
+                "%s[%d]: %d of %d frames of the unfinished batch are gone from Kafka",
+                *(self.topic, self.partition, checkpoint.frames - len(frames), checkpoint.frames),
+            )
+            checkpoint = msgspec.structs.replace(checkpoint, token=self._new_token())
+        return shard if await self._insert(shard, checkpoint, frames) else None
+
+    async def _backfill(self, shard: ShardArchive, delivered: int) -> None:
+        """Frames between what is known and what was delivered: read from the topic and archived first. There are none
+        unless commits got ahead (see faust-streaming/faust#606), were set by hand, or offsets have gaps."""
+        while self.alive and shard.next_offset is not None and shard.next_offset < delivered:
+            last = min(shard.next_offset + BACKFILL_FRAMES, delivered) - 1
+            frames = await self._read(shard.next_offset, last)
+            if frames is None:
+                return
+            if frames:
+                log.warning(
+                    "%s[%d]: the frames %d..%d were not delivered, archiving %d that were read instead",
+                    *(self.topic, self.partition, shard.next_offset, last, len(frames)),
+                )
+            for frame in frames:
+                shard.offer(frame)
+            shard.next_offset = last + 1
+            if shard.full(self._settings):
+                await self._write()
+
+    async def _read(self, first: int, last: int) -> list[Frame] | None:
+        messages = await self._until_kafka_answers(
+            "read", lambda: self._log.read_range(self.topic, self.partition, first, last)
+        )
+        if messages is None:
+            return None
+        return [self._frame(message.offset, message.value, message.timestamp_ms) for message in messages]
+
+    async def _put(self, checkpoint: Checkpoint) -> bool:
+        payload = encode_checkpoint(checkpoint)
+        put = await self._until_kafka_answers(
+            "checkpoint", lambda: self._state.put(self.partition, CHECKPOINT_KEY, payload)
+        )
+        return put is not None and self.alive
+
+    async def _insert(self, shard: ShardArchive, plan: Checkpoint, frames: Sequence[Frame]) -> bool:
+        """Insert a planned batch and record that it is in. False when the partition was lost meanwhile."""
+        covered = shard.covered.copy()
+        rows = await self._store.run(lambda _: make_rows(frames, covered))  # off the event loop: a batch takes 0.1 s
+        done = await self._store.until_done(lambda store: _insert_all(store, rows, plan.token), wanted=self.is_alive)
+        if done is None or not self.alive:
+            return False
+        metrics.ROWS.labels("archived").inc(rows.archived)
+        metrics.DUPLICATE_ROWS.inc(rows.duplicates)
+        return await self._put(shard.finish(plan, covered))
+
+    def _frame(self, offset: int, value: bytes | None, timestamp_ms: int) -> Frame:
+        frame = open_frame(self.topic, self.partition, offset, value, timestamp_ms)
+        if frame.letter is not None:
+            log.error("%s[%d] offset %d: %s", self.topic, self.partition, offset, frame.letter.detail)
+        return frame
+
+
+class RecordLane(Lane):
+    """One partition of a topic of small records with ids of their own.
+
+    `read` gives the record of a message; `insert_new` inserts those that the store does not have (see archive_records).
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        store: StoreThread,
+        settings: ArchiveSettings,
+        *,
+        read: Callable[[str, int, Delivery], T],
+        insert_new: Callable[[Store, Sequence[T], str], None],
+    ) -> None:
+        super().__init__(topic, partition, store, settings)
+        self._read = read
+        self._insert_new = insert_new
+        self._records: list[Any] = []
+
+    async def _take(self, delivery: Delivery) -> None:
+        self._records.append(self._read(self.topic, self.partition, delivery))
+        self._unacked.append(delivery.ack)
+        self._started_waiting()
+
+    def _full(self) -> bool:
+        return len(self._records) >= self._settings.record_batch
+
+    async def _write(self) -> None:
+        self._waiting_since = None
+        records, self._records = self._records, []
+        if not records:
+            return
+        token = uuid.uuid4().hex  # for repeats of this call only: an answer can get lost after the rows are in
+
+        def insert(store: Store) -> bool:
+            self._insert_new(store, records, token)
+            return True
+
+        if await self._store.until_done(insert, wanted=self.is_alive) and self.alive:
+            self._acknowledge()
+
+
+def _insert_all(store: Store, rows: Rows, token: str) -> bool:
+    """Insert every table of the batch. Repeating it from the first is safe: each table knows the token."""
+    for name, table in rows.tables.items():
+        store.insert(name, table, token=token)
+    return True
