@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
-from detectors.features import Feature
-from streams.lanes import FloatArray, IntArray
+from streams.lanes import FloatArray, IntArray, LaneUse, finish
 from streams.slots import SlotArray, Slots
 from streams.windows import WindowGroup
 from topology.jit import kernel
+
+
+class FeatureUse(NamedTuple):
+    """A detector's feature: the shared lanes it reads, and over how long."""
+
+    use: LaneUse
+    window_ms: int
+
+    def at(self, end_ms: int) -> tuple[LaneUse, int, int]:
+        """The arguments that the window group's readers begin with."""
+        return self.use, end_ms, self.window_ms
 
 
 class WindowView:
@@ -18,7 +31,7 @@ class WindowView:
         self,
         group: WindowGroup,
         slots: Slots,
-        features: tuple[Feature, ...],
+        features: Mapping[str, FeatureUse],
         end_ms: int,
         index: SlotArray,
         state: FloatArray,
@@ -28,7 +41,7 @@ class WindowView:
         self.state = state
         self._group = group
         self._slots = slots
-        self._features = {feature.name: feature for feature in features}
+        self._features = features
         self._index = index
         self._seen: dict[tuple[str, str, int], FloatArray] = {}
         self._around: dict[int, SlotArray] = {}
@@ -44,15 +57,13 @@ class WindowView:
 
     def evidence(self, i: int, names: tuple[str, ...], rings: int) -> list[int]:
         """Pointers of the records behind the features of cell number `i` and its neighbours within `rings`."""
-        slots = self._index[i : i + 1]
+        slots = [int(self._index[i])]
         if rings:
-            slots = self._slots.neighbours(slots, rings).reshape(-1)
-        found: dict[int, None] = {}
+            slots = self._slots.neighbours(self._index[i : i + 1], rings).reshape(-1).tolist()
+        found: list[int] = []
         for name in names:
-            feature = self._features[name]
-            pointers = self._group.evidence_of(feature, self.end_ms, feature.window_ms, slots)
-            found.update(dict.fromkeys(pointers))
-        return list(found)
+            found += self._group.evidence_of(*self._features[name].at(self.end_ms), slots)
+        return list(dict.fromkeys(found))
 
     def _once(self, how: str, name: str, number: int) -> FloatArray:
         key = (how, name, number)
@@ -62,18 +73,18 @@ class WindowView:
             value.flags.writeable = False  # shared between calls: a detector must not change what the next one reads
         return value
 
-    def _compute(self, how: str, feature: Feature, number: int) -> FloatArray:
+    def _compute(self, how: str, feature: FeatureUse, number: int) -> FloatArray:
         group, width = self._group, self._group.plan.bucket_ms
         if how == "window":
-            lanes = group.lanes_of(feature, self.end_ms, feature.window_ms, self._index)
+            lanes = group.lanes_of(*feature.at(self.end_ms), self._index)
         elif how == "bucket":
-            lanes = group.lanes_of(feature, self.end_ms - number * width, width, self._index)
+            lanes = group.lanes_of(feature.use, self.end_ms - number * width, width, self._index)
         else:
             around = self._neighbours(number)
             unique, inverse = np.unique(around, return_inverse=True)
-            lanes = group.lanes_of(feature, self.end_ms, feature.window_ms, unique.astype(np.int32))
-            lanes = group.merge_columns(feature, lanes[:, inverse.reshape(around.shape)])
-        return group.finish(feature, lanes)
+            lanes = group.lanes_of(*feature.at(self.end_ms), unique.astype(np.int32))
+            lanes = group.merge_columns(feature.use, lanes[:, inverse.reshape(around.shape)])
+        return finish(feature.use, lanes)
 
     def _neighbours(self, rings: int) -> SlotArray:
         if rings not in self._around:

@@ -18,12 +18,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from detectors import hysteresis
-from detectors.contract import NO_DATA, Detector, Verdicts
+from detectors.contract import NO_DATA, Detector, Hysteresis, Verdicts
 from detectors.features import Aggregate
 from schemas.alert import Alert, make_alert_id
 from schemas.observation import Flag, FrameHeader, decode_frame
 from schemas.sources import Source
-from streams.cell_view import WindowView, make_pointer, pointer_parts
+from streams.cell_view import FeatureUse, WindowView, make_pointer, pointer_parts
 from streams.lanes import FloatArray, IntArray, LanePlan
 from streams.raw_progress import RawKey, RawProgress
 from streams.slots import SlotArray, Slots
@@ -53,7 +53,18 @@ class Judge:
     detector: Detector[Any]
     standing: hysteresis.HysteresisState
     state: FloatArray  # float64[state_lanes, slots], NaN where the detector has nothing yet
-    window_ms: int
+    features: Mapping[str, FeatureUse]
+    settings: Hysteresis
+
+    @classmethod
+    def of(cls, detector: Detector[Any], plan: LanePlan) -> Judge:
+        uses = {feature.name: FeatureUse(plan.use(feature), feature.window_ms) for feature in detector.features}
+        state = np.empty((detector.state_lanes, 0))
+        return cls(detector, hysteresis.HysteresisState(), state, uses, detector.hysteresis)
+
+    @property
+    def window_ms(self) -> int:
+        return max(feature.window_ms for feature in self.features.values())
 
     def grow(self, slots: int) -> None:
         self.standing.grow(slots)
@@ -101,14 +112,7 @@ class JoinShard:
             plan = LanePlan.of(width, [feature for detector in members for feature in detector.features])
             self.groups[width] = WindowGroup(plan, evidence_buckets=settings.evidence_buckets)
             for detector in sorted(members, key=lambda d: d.name):
-                self.judges[width].append(
-                    Judge(
-                        detector,
-                        hysteresis.HysteresisState(),
-                        np.empty((detector.state_lanes, 0)),
-                        max(feature.window_ms for feature in detector.features),
-                    )
-                )
+                self.judges[width].append(Judge.of(detector, plan))
 
     # --- one frame -------------------------------------------------------------------------------------------------
 
@@ -202,9 +206,9 @@ class JoinShard:
         index: SlotArray = np.flatnonzero(self.slots.owned & (seen | ~judge.standing.quiet)).astype(np.int32)
         if not len(index):
             return []
-        view = WindowView(group, self.slots, detector.features, end_ms, index, judge.state[:, index])
+        view = WindowView(group, self.slots, judge.features, end_ms, index, judge.state[:, index])
         verdicts = detector.judge(view)
-        changes = hysteresis.step(judge.standing, index, verdicts, end_ms, detector.hysteresis, bucket_ms=detector.bucket_ms)
+        changes = hysteresis.step(judge.standing, index, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms)
         if verdicts.state is not None:
             judge.state[:, index] = verdicts.state
         in_order = np.argsort(view.cells[changes.position])  # slots are numbered by arrival: not a fact of the log's order

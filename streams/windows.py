@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.features import Feature
-from streams.lanes import FloatArray, IntArray, LanePlan, add_rows, finish, merge_into
+from streams.lanes import FloatArray, IntArray, LanePlan, LaneUse, add_rows, merge_into
 from streams.slots import SlotArray
 
 _BLOCK_ROOM: Final = 1024  # slots are added to a block in steps of this many
@@ -176,44 +175,48 @@ class WindowGroup:
             seen[:used] |= block.touched[:used]
         return seen
 
-    def lanes_of(self, feature: Feature, end_ms: int, window_ms: int, index: SlotArray) -> FloatArray:
-        """The feature's lanes merged over the window, at the slots `index` (ascending; -1 is empty): float64[width, n]."""
-        use = self.plan.use(feature)
+    def lanes_of(self, use: LaneUse, end_ms: int, window_ms: int, index: SlotArray) -> FloatArray:
+        """The feature's lanes merged over the window, at the slots `index` (-1 is empty): float64[width, n]."""
         part = slice(use.lane, use.lane + use.width)
         merges = self._merges[part]
-        merged = np.empty((use.width, len(index)))
-        merged[:] = self._empty[part, None]
+        merged: FloatArray | None = None
         for block in self._window(end_ms, window_ms):
-            merge_into(merged, self._taken(block, part, index), merges)
-        return merged
+            taken = self._taken(block, part, index)
+            if merged is None:
+                merged = taken
+            else:
+                merge_into(merged, taken, merges)
+        return self._nothing(part, len(index)) if merged is None else merged
 
-    def merge_columns(self, feature: Feature, columns: FloatArray) -> FloatArray:
+    def merge_columns(self, use: LaneUse, columns: FloatArray) -> FloatArray:
         """Merge float64[width, n, m] over its last axis (cells of a neighbourhood): float64[width, n]."""
-        use = self.plan.use(feature)
         merges = self._merges[use.lane : use.lane + use.width]
         merged = np.ascontiguousarray(columns[:, :, 0])
         for at in range(1, columns.shape[2]):
             merge_into(merged, np.ascontiguousarray(columns[:, :, at]), merges)
         return merged
 
-    def evidence_of(self, feature: Feature, end_ms: int, window_ms: int, slots: SlotArray) -> list[int]:
+    def evidence_of(self, use: LaneUse, end_ms: int, window_ms: int, slots: list[int]) -> list[int]:
         """The evidence pointers that the window's buckets hold for the feature at these slots, newest bucket first."""
-        row = self.plan.use(feature).evidence
-        found: dict[int, None] = {}
-        if row >= 0:
-            # the age limit is applied here too: a block restored from a snapshot may remember more than a live one
-            newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
-            for block in reversed(self._window(end_ms, newest)):
-                if block.evidence is not None:
-                    inside = slots[(slots >= 0) & (slots < block.room)]
-                    found.update(dict.fromkeys(int(p) for p in block.evidence[row, inside] if p >= 0))
-        return list(found)
-
-    def finish(self, feature: Feature, lanes: FloatArray) -> FloatArray:
-        return finish(self.plan.use(feature), lanes)
+        if use.evidence < 0:
+            return []
+        found: list[int] = []
+        # the age limit is applied here too: a block restored from a snapshot may remember more than a live one
+        newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
+        for block in reversed(self._window(end_ms, newest)):
+            if block.evidence is not None:
+                row, room = block.evidence[use.evidence], block.room
+                found += [int(row[slot]) for slot in slots if 0 <= slot < room and row[slot] >= 0]
+        return found
 
     def _window(self, end_ms: int, window_ms: int) -> list[Block]:
-        return [b for start, b in sorted(self.blocks.items()) if end_ms - window_ms <= start < end_ms]
+        starts = range(end_ms - window_ms, end_ms, self.plan.bucket_ms)
+        return [self.blocks[start] for start in starts if start in self.blocks]
+
+    def _nothing(self, part: slice, count: int) -> FloatArray:
+        lanes = np.empty((part.stop - part.start, count))
+        lanes[:] = self._empty[part, None]
+        return lanes
 
     def _taken(self, block: Block, part: slice, index: SlotArray) -> FloatArray:
         outside = (index < 0) | (index >= block.room)
