@@ -186,12 +186,10 @@ def _open_extra(
 
 def _ticket_rows(table: pa.Table, at: npt.NDArray[np.int64], words: dict[str, list[str | None]]) -> pa.Table:
     rows = table.take(pa.array(at))
-    taken = {"ticket_id": rows["entity"], "category": rows["kind"]}
-    words["text"] = [text or "" for text in words["text"]]
-    words["text_masked"] = [text or "" for text in words["text_masked"]]
+    rows = rows.rename_columns({"entity": "ticket_id", "kind": "category"})
+    texts = {**words, **{name: [text or "" for text in words[name]] for name in ("text", "text_masked")}}
     columns = [
-        pa.array(words[field.name], field.type) if field.name in words else taken.get(field.name) or rows[field.name]
-        for field in TICKETS
+        pa.array(texts[field.name], field.type) if field.name in texts else rows[field.name] for field in TICKETS
     ]
     return pa.Table.from_arrays(columns, schema=TICKETS)
 

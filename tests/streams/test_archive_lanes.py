@@ -1,0 +1,312 @@
+"""Lanes: batches, acknowledgement, crashes at every step, take-over and outages, against a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from schemas.errors import StoreUnavailable
+from schemas.sources import Source
+from streams import clickhouse
+from streams.archive_core import ArchiveSettings
+from streams.archive_lanes import Delivery, FrameLane, RecordLane
+from streams.clickhouse import Store, StoreThread, parse_address
+from streams.shard_store import ShardStore
+from tests.support.archive_frames import T0_MS, cover, frame, reading_frame, row
+from tests.support.memory_log import MemoryLog
+
+TOPIC, STATE = "observations", "archive-state"
+SETTINGS = ArchiveSettings(batch_rows=10, batch_seconds=0.01)
+
+
+class Crash(BaseException):
+    """Stands for kill -9: nothing that would run after it does."""
+
+
+class MemoryStore(Store):
+    """Tables as lists, an insert window by token like ClickHouse's, and faults at choice."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_address("http://nowhere:1"))
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+        self.tokens: set[tuple[str, str | None]] = set()
+        self.away = False
+        self.before: Callable[[str], None] = lambda table: None
+        self.after: Callable[[str], None] = lambda table: None
+
+    def insert(self, table: str, rows: pa.Table, *, token: str | None = None) -> None:
+        if self.away:
+            raise StoreUnavailable("nowhere: connection refused")
+        self.before(table)
+        if (table, token) not in self.tokens:
+            self.tokens.add((table, token))
+            self.tables.setdefault(table, []).extend(rows.to_pylist())
+        self.after(table)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        raise AssertionError("the frame lane asks nothing")
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def offsets(self) -> list[int]:
+        return [entry["offset"] for entry in self.tables.get("observations", [])]
+
+
+class World:
+    """One shard's Kafka and ClickHouse, which outlive the lanes that work on them."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.store = MemoryStore()
+        self.thread = StoreThread(self.store)
+        self.acked: list[int] = []
+        self.committed = 0
+
+    def lane(self, settings: ArchiveSettings = SETTINGS) -> FrameLane:
+        return FrameLane(TOPIC, 0, self.thread, settings, state=ShardStore(STATE, self.log), log=self.log)
+
+    async def produce(self, *frames: bytes) -> None:
+        for payload in frames:
+            await self.log.append(TOPIC, 0, payload)
+
+    async def feed(self, lane: FrameLane, first: int | None = None, last: int | None = None) -> None:
+        """Deliver what Kafka has from the committed offset on, as Faust would."""
+        begin = self.committed if first is None else first
+        for message in await self.log.read_range(TOPIC, 0, begin, 10**9 if last is None else last):
+            await lane.accept(Delivery(message.offset, message.value, T0_MS, self._ack(message.offset)))
+
+    def _ack(self, offset: int) -> Callable[[], object]:
+        def ack() -> None:
+            self.acked.append(offset)
+            self.committed = max(self.committed, offset + 1)
+
+        return ack
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    await made.thread.close()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("streams.archive_lanes.RETRY_PAUSE_S", 0.01)
+
+
+async def test_frames_wait_until_a_batch_is_full_and_are_acknowledged_after_it_is_in(world: World) -> None:
+    await world.produce(reading_frame(0, 4), reading_frame(5, 9), reading_frame(10, 12))
+    world.store.before = lambda table: pytest.fail("acknowledged too early") if world.acked else None
+    lane = world.lane()
+    await world.feed(lane)
+    assert world.store.offsets == list(range(10))
+    assert world.acked == [0, 1]
+    world.store.before = lambda table: None
+    await lane.flush()
+    assert world.store.offsets == list(range(13))
+    assert world.acked == [0, 1, 2]
+
+
+async def test_what_waits_is_written_when_its_time_has_come_and_not_before(world: World) -> None:
+    await world.produce(reading_frame(0, 1))
+    lane = world.lane(ArchiveSettings(batch_seconds=100))
+    await world.feed(lane)
+    now = asyncio.get_running_loop().time()
+    await lane.flush_if_due(now + 50)
+    assert not world.store.offsets
+    await lane.flush_if_due(now + 101)
+    assert world.store.offsets == [0, 1]
+
+
+async def test_a_frame_delivered_again_is_passed_over_and_acknowledged(world: World) -> None:
+    await world.produce(reading_frame(0, 9), reading_frame(10, 19))
+    lane = world.lane()
+    await world.feed(lane)
+    await world.feed(lane, first=0)
+    assert world.store.offsets == list(range(20))
+    assert world.acked == [0, 1, 0, 1]
+
+
+STEPS = ("before the plan", "before the insert", "after the insert", "after the done mark", "half of the tables in")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_crash_at_any_step_neither_loses_nor_repeats_a_row(world: World, step: str) -> None:
+    tickets = [row(Source.TICKETS, 0, offset) for offset in range(3)]
+    await world.produce(
+        reading_frame(0, 9),
+        frame(tickets, [cover(Source.TICKETS, 0, 0, 2)]),
+        reading_frame(10, 19),
+        reading_frame(15, 29),
+    )
+    lane = world.lane(ArchiveSettings(batch_rows=12, batch_seconds=100))
+    puts = 0
+    put = world.log.append
+
+    async def counted_put(topic: str, partition: int, value: bytes | None, *, key: bytes | None = None) -> int:
+        nonlocal puts
+        puts += 1
+        if step == "before the plan" and puts == 1:
+            raise Crash
+        offset = await put(topic, partition, value, key=key)
+        if step == "after the done mark" and puts == 2:
+            raise Crash
+        return offset
+
+    def crash_on(table: str) -> Callable[[str], None]:
+        def crash(name: str) -> None:
+            if name == table:
+                raise Crash
+
+        return crash
+
+    world.log.append = counted_put  # type: ignore[method-assign]
+    if step == "before the insert":
+        world.store.before = crash_on("observations")
+    elif step == "half of the tables in":
+        world.store.before = crash_on("tickets")
+    elif step == "after the insert":
+        world.store.after = crash_on("tickets")
+    with pytest.raises(Crash):
+        await world.feed(lane)
+    world.log.append = put  # type: ignore[method-assign]
+    world.store.before = world.store.after = lambda table: None
+
+    heir = world.lane()
+    await world.feed(heir)
+    await heir.flush()
+    where = [(entry["source"], entry["offset"]) for entry in world.store.tables["observations"]]
+    assert Counter(where) == Counter(
+        [("readings", offset) for offset in range(30)] + [("tickets", offset) for offset in range(3)]
+    )
+    assert [entry["offset"] for entry in world.store.tables["tickets"]] == [0, 1, 2]
+    assert world.committed == 4
+
+
+async def test_the_unfinished_batch_is_done_again_exactly_even_when_more_frames_wait(world: World) -> None:
+    await world.produce(reading_frame(0, 9))
+
+    def crash(table: str) -> None:
+        raise Crash
+
+    world.store.after = crash
+    with pytest.raises(Crash):
+        await world.feed(world.lane())
+    world.store.after = lambda table: None
+    await world.produce(reading_frame(10, 14), reading_frame(15, 99))
+    heir = world.lane(ArchiveSettings(batch_rows=100_000, batch_seconds=100))
+    await world.feed(heir)
+    assert world.store.offsets == list(range(10))  # dropped by its token, not merged into a larger batch
+    await heir.flush()
+    assert world.store.offsets == list(range(100))
+
+
+async def test_frames_that_the_committed_offset_skipped_are_read_from_the_topic(world: World) -> None:
+    await world.produce(*(reading_frame(at * 5, at * 5 + 4) for at in range(200)))
+    lane = world.lane()
+    await world.feed(lane, last=1)
+    world.committed = 199  # what faust#606 or a person with kafka-consumer-groups would do
+    heir = world.lane()
+    await world.feed(heir)
+    await heir.flush()
+    assert world.store.offsets == list(range(1000))
+
+
+async def test_a_batch_with_frames_lost_to_retention_is_inserted_under_a_new_token(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.produce(reading_frame(0, 4), reading_frame(5, 9))
+
+    def crash(table: str) -> None:
+        raise Crash
+
+    world.store.before = crash
+    with pytest.raises(Crash):
+        await world.feed(world.lane())
+    world.store.before = lambda table: None
+    await world.log.truncate_before(TOPIC, 0, 1)
+    await world.produce(reading_frame(10, 14))
+    heir = world.lane()
+    await world.feed(heir)
+    await heir.flush()
+    assert world.store.offsets == list(range(5, 15))
+    assert "1 of 2 frames of the unfinished batch are gone" in caplog.text
+
+
+async def test_a_lane_that_lost_its_partition_acknowledges_and_records_nothing(world: World) -> None:
+    await world.produce(reading_frame(0, 9), reading_frame(10, 19))
+    old = world.lane()
+    world.store.after = lambda table: old.revoke()  # the rebalance comes while the insert runs
+    await world.feed(old, last=0)
+    assert world.store.offsets == list(range(10)) and not world.acked
+    world.store.after = lambda table: None
+    await world.feed(old)  # events that were already in hand
+    assert not world.acked
+    heir = world.lane()
+    await world.feed(heir)
+    assert world.store.offsets == list(range(20))
+    assert world.acked == [0, 1]
+
+
+async def test_while_clickhouse_is_away_accept_does_not_return_and_says_so_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(50)))
+    world.store.away = True
+    lane = world.lane()
+    feeding = asyncio.create_task(world.feed(lane))
+    await asyncio.sleep(0.2)
+    assert not feeding.done() and not world.acked
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 1
+    world.store.away = False
+    await feeding
+    assert world.store.offsets == list(range(500))
+    assert world.acked == list(range(50))
+    assert "answers again" in caplog.text
+
+
+async def test_a_revoked_lane_stops_waiting_for_clickhouse(world: World) -> None:
+    await world.produce(reading_frame(0, 9))
+    world.store.away = True
+    lane = world.lane()
+    feeding = asyncio.create_task(world.feed(lane))
+    await asyncio.sleep(0.05)
+    lane.revoke()
+    await asyncio.wait_for(feeding, 5)
+    assert not world.acked
+
+
+async def test_kafka_away_while_checkpointing_is_waited_out(world: World) -> None:
+    await world.produce(reading_frame(0, 9))
+    world.log.fail_appends = 3
+    await world.feed(world.lane())
+    assert world.store.offsets == list(range(10)) and world.acked == [0]
+
+
+async def test_records_are_acknowledged_in_order_after_the_insert(world: World) -> None:
+    taken: list[list[int]] = []
+    acked: list[int] = []
+
+    def insert_new(store: Store, records: Any, token: str) -> None:
+        assert not acked
+        taken.append(list(records))
+
+    lane = RecordLane(
+        *("alerts", 3, world.thread, ArchiveSettings(record_batch=3)),
+        read=lambda topic, partition, delivery: delivery.offset,
+        insert_new=insert_new,
+    )
+    for offset in range(3):
+        await lane.accept(Delivery(offset, b"", T0_MS, lambda offset=offset: acked.append(offset)))  # type: ignore[misc]
+    assert taken == [[0, 1, 2]] and acked == [0, 1, 2]
