@@ -1,0 +1,1 @@
+"""How Tongguan runs: the `tongguan` command, its configuration, the worker and the local stack."""

@@ -1,0 +1,215 @@
+"""The command `tongguan`: one short function per command, each handing over to its own file.
+
+A command imports what it needs when it runs: the kernels behind the worker take more than a second to import, which
+`tongguan --help` should not wait for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import TongguanGroup, out
+from deploy.options import Format, Lang
+
+EXIT_CODES = "Exit codes: 0 done; 1 found problems; 2 wrong usage or configuration; 3 Kafka or ClickHouse away."
+
+app = typer.Typer(
+    name="tongguan",
+    cls=TongguanGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Tongguan 统管: the real-time core of a city's unified management. 城市运行一网统管的实时核心。",
+    epilog=EXIT_CODES,
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Kafka topics. 管理 Kafka 主题。")
+letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be used. 查看与重投死信。")
+config_app = typer.Typer(no_args_is_help=True, help="The configuration. 查看与检查配置。")
+app.add_typer(topics_app, name="topics")
+app.add_typer(letters_app, name="dead-letters")
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Configuration file; else $TONGGUAN_CONFIG, else ./tongguan.toml.", show_default=False
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after this many.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
+
+
+@app.command(epilog="Example: tongguan up")
+def up(
+    config: ConfigFile = None,
+    roles: Annotated[str, typer.Option(help="What the worker does, with commas between.")] = "locate,join,archive",
+    worker: Annotated[bool, typer.Option(help="Also run a worker.")] = True,
+) -> None:
+    """Start a whole local system: Kafka, ClickHouse, topics, tables, worker. 启动本机整套系统，Ctrl-C 停止。"""
+    from deploy.up import run
+
+    run(config, roles=roles if worker else "")
+
+
+@app.command(epilog="Example: TONGGUAN_KAFKA=kafka1:9092,kafka2:9092 tongguan worker --roles locate,join")
+def worker(
+    config: ConfigFile = None,
+    roles: Annotated[str, typer.Option(help="What it does, with commas between.")] = "locate,join,archive",
+) -> None:
+    """Run a worker against an existing Kafka and ClickHouse. 运行处理进程。"""
+    from deploy.worker_command import run
+
+    run(config, roles=roles)
+
+
+@topics_app.command("apply", epilog="Example: tongguan topics apply --dry-run")
+def topics_apply(
+    config: ConfigFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Create missing topics and settle drift; never deletes. Ends with 1 when drift remains. 创建与校正主题。"""
+    from deploy.topics import apply
+
+    apply(config, dry_run=dry_run)
+
+
+@app.command(epilog="Example: tongguan tail alerts --severity 3 --lang zh")
+def tail(
+    topic: Annotated[
+        str,
+        typer.Argument(help="alerts, urgent-tickets, dead-letters, observations, readings, camera-events or tickets."),
+    ] = "alerts",
+    config: ConfigFile = None,
+    detector: Annotated[str | None, typer.Option(help="Only this detector's alerts.", show_default=False)] = None,
+    severity: Annotated[
+        int | None, typer.Option(min=1, max=4, help="Only alerts at least this severe.", show_default=False)
+    ] = None,
+    cell: Annotated[
+        str | None, typer.Option(help="Only this cell, decimal or 0x hexadecimal.", show_default=False)
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Only lines that contain this, as they are shown.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Start that long ago (30s, 10m, 2h, 3d), at a time, or 'beginning'.", show_default=False),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop at the present end instead of following.")] = False,
+    limit: Limit = None,
+    lang: Annotated[Lang | None, typer.Option(help="Language; else that of the terminal.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a topic, readable, personal fields masked. 跟踪主题，个人信息已脱敏。"""
+    from deploy.tail import Filter, run
+
+    wanted = Filter.of(detector=detector, severity=severity, cell=cell, text=text)
+    run(config, topic, wanted=wanted, since=since, once=once, limit=limit, lang=lang, as_json=as_json)
+
+
+@app.command(epilog='Example: tongguan sql "SELECT kind, count() FROM v_observations GROUP BY kind" --format csv')
+def sql(
+    query: Annotated[
+        str | None, typer.Argument(help="One ClickHouse query; without it, read from standard input.")
+    ] = None,
+    config: ConfigFile = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print the rows.")] = Format.TABLE,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many rows.")] = 1000,
+) -> None:
+    """Ask the history, embedded or remote. 查询历史数据。"""
+    from deploy.sql import run
+
+    run(config, query, format=format, limit=limit)
+
+
+@letters_app.command("list", epilog="Example: tongguan dead-letters list --reason bad_time --limit 20")
+def letters_list(
+    config: ConfigFile = None,
+    reason: Annotated[str | None, typer.Option(help="Only this reason.", show_default=False)] = None,
+    topic: Annotated[str | None, typer.Option(help="Only this raw topic.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Only from then on (10m, 2h, a time).", show_default=False)] = None,
+    limit: Limit = None,
+    lang: Annotated[Lang | None, typer.Option(help="Language; else that of the terminal.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the records that could not be used, and why. 列出无法处理的记录及原因。"""
+    from deploy.dead_letters import show
+
+    show(config, reason=reason, topic=topic, since=since, limit=limit, lang=lang, as_json=as_json)
+
+
+@letters_app.command("redrive", epilog="Example: tongguan dead-letters redrive --reason outside_city --dry-run")
+def letters_redrive(
+    config: ConfigFile = None,
+    reason: Annotated[str | None, typer.Option(help="Only this reason.", show_default=False)] = None,
+    topic: Annotated[str | None, typer.Option(help="Only this raw topic.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Only from then on (10m, 2h, a time).", show_default=False)] = None,
+    limit: Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+) -> None:
+    """Send dead records to their raw topics again, after the cause is mended. 原因排除后重新投递。"""
+    from deploy.dead_letters import redrive
+
+    redrive(config, reason=reason, topic=topic, since=since, limit=limit, dry_run=dry_run)
+
+
+@app.command(epilog="Example: tongguan migrate")
+def migrate(config: ConfigFile = None) -> None:
+    """Bring ClickHouse's tables up to date. 更新 ClickHouse 表结构。"""
+    from deploy.migrate import run
+
+    run(config)
+
+
+@app.command(epilog="Example: tongguan doctor --json")
+def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check everything Tongguan depends on, and say what to do. 检查各项依赖并给出处理办法。"""
+    from deploy.doctor import run
+
+    run(config, as_json=as_json)
+
+
+@config_app.command("show", epilog="Example: tongguan config show --json")
+def config_show(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Print the configuration in force, secrets masked. 显示当前生效的配置。"""
+    from deploy.config_command import show
+
+    show(config, as_json=as_json)
+
+
+@config_app.command("check", epilog="Example: tongguan config check -c tongguan.toml")
+def config_check(config: ConfigFile = None) -> None:
+    """Name every problem of the configuration. 检查配置，列出所有问题。"""
+    from deploy.config_command import check
+
+    check(config)
+
+
+@config_app.command("sample", epilog="Example: tongguan config sample > tongguan.toml")
+def config_sample() -> None:
+    """Print a sample file: every setting, its default and what it means. 输出配置样例。"""
+    from deploy.config_sample import sample_toml
+
+    out.print(sample_toml().rstrip("\n"))
+
+
+@app.command(epilog="Example: tongguan version")
+def version() -> None:
+    """Print the version. 显示版本。"""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        out.print(f"tongguan {installed('tongguan')}")
+    except PackageNotFoundError:
+        out.print("tongguan, not installed: run from a source tree")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()
