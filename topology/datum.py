@@ -11,10 +11,10 @@ published. The polynomial and its constants are those of the program that became
 maps (`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform and gcoord alike).
 That program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form leaves out. Recorded
 GCJ-02 coordinates contain its mean, `GCJ_MEAN_NOISE_M` = 0.5 m: on the 664 cities of gcoord's test data the residual
-without it is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7 degrees. (The program
-itself with 0.5 m for the noise and its whole units of 1/1024 second, 2.7e-7 degrees, meets most of them to the last
-printed digit; we do not round, so that the inverse is smooth.) What a library without the term converted is half a metre
-off. Outside a rough box around China the shift is none, as in that program.
+without it is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7 degrees. (The
+program itself, with 0.5 m for the noise and its whole units of 1/1024 second, 2.7e-7 degrees, meets more than half of
+them to the last printed digit; we do not round, so that the inverse is smooth.) What a library without the term
+converted is half a metre off. Outside a rough box around China the shift is none, as in that program.
 
 **BD-09** is Baidu's further shift of GCJ-02 by about 1 km; constants and form as in coordtransform and gcoord. It has
 no box.

@@ -231,15 +231,16 @@ def test_lookup_equals_a_dictionary(registered: list[str], asked: list[tuple[str
     assert register.rows_of(entity_data, offsets).tolist() == [rows.get(text, NOT_REGISTERED) for text, _ in asked]
 
 
+@pytest.mark.parametrize("asked_id", [b"pump-2", b"pump", b"pump-10"])
 @pytest.mark.parametrize("slot", [0, 1])
-def test_equal_hashes_are_not_enough_for_a_hit(slot: int) -> None:
-    arena = np.frombuffer(b"pump-1", dtype=np.uint8)
-    asked = np.frombuffer(b"pump-2", dtype=np.uint8)
-    starts = np.array([0, 6], dtype=np.int64)
-    forged = np.array([fnv1a64(asked, 0, 6)], dtype=np.uint64)  # row 0 pretends to have the hash of pump-2
+def test_equal_hashes_are_not_enough_for_a_hit(asked_id: bytes, slot: int) -> None:
+    arena = np.frombuffer(b"pump-10", dtype=np.uint8)
+    asked = np.frombuffer(asked_id, dtype=np.uint8)
+    starts = np.array([0, 6], dtype=np.int64)  # the register holds pump-1; the byte after it belongs to no id
+    forged = np.array([fnv1a64(asked, 0, len(asked))], dtype=np.uint64)  # row 0 pretends to have the asked id's hash
     slots = np.full(2, NOT_REGISTERED, dtype=np.int32)
     slots[slot] = 0
-    assert find_row(asked, 0, 6, arena, starts, forged, slots) == NOT_REGISTERED
+    assert find_row(asked, 0, len(asked), arena, starts, forged, slots) == NOT_REGISTERED
 
 
 def test_prefixes_of_registered_ids_are_other_ids() -> None:
