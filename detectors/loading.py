@@ -2,7 +2,7 @@
 
     detectors:
       - {name: waterlogging}                                                  # all defaults
-      - {name: threshold, as: heat_stress, settings: {metric: air_temperature_c, raise_at: [35], clear_at: 34}}
+      - {name: threshold, as: heat_stress, settings: {metric: temperature_c, raise_at: [35], clear_at: 34}}
 
 A detector of your own: install a package with an entry point in the group ``tongguan.detectors`` whose name is the
 detector's name, and list that name in the configuration. Entry points that no configuration names are not imported.

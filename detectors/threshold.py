@@ -2,7 +2,7 @@
 
 The generic detector. Configure it as often as needed, each time under a name of its own:
 
-    {name: threshold, as: heat_stress, settings: {metric: air_temperature_c, raise_at: [35, 37, 40], clear_at: 34}}
+    {name: threshold, as: heat_stress, settings: {metric: temperature_c, raise_at: [35, 37, 40], clear_at: 34}}
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,14 @@ from detectors.contract import MAX_SEVERITY, CellView, Detector, Explanation, Fl
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
+from schemas.kinds import built_in_kinds
 from schemas.sources import Source
 
 REASONS = ("too_few_samples", "normal", "between_clear_and_raise", "level_reached")
 TOO_FEW, NORMAL, BETWEEN, REACHED = range(4)
+
+UNIT_SIGNS: dict[str | None, str] = {"1": "", "bool": "", "degC": "°C", "deg": "°", "ug/m3": "µg/m³"}
+"""Units that people write in another way than the registry, which keeps to ASCII."""
 
 AGGREGATE_ZH = {
     Aggregate.COUNT: "数量",
@@ -60,9 +64,9 @@ class ThresholdSettings:
     stale_after: int = 30
     update: Literal["change", "always"] = "change"
     category: str = "threshold"
-    label_zh: str = ""  # default: the metric's own name
+    label_zh: str = ""  # what the sentences call it; default: the name of a known kind, else the metric itself
     label_en: str = ""
-    unit: str = ""
+    unit: str = ""  # default: that of a known metric, where the aggregate is in the metric's unit
 
     def __post_init__(self) -> None:
         worse = "rise" if self.comparison == "above" else "fall"
@@ -133,7 +137,7 @@ class Threshold(Detector[ThresholdSettings]):
     reasons = REASONS
     settings_type = ThresholdSettings
     example: ClassVar[Mapping[str, object]] = {
-        "metric": "air_temperature_c",
+        "metric": "temperature_c",
         "raise_at": [35.0, 37.0, 40.0],
         "clear_at": 34.0,
         "unit": "°C",
@@ -141,9 +145,13 @@ class Threshold(Detector[ThresholdSettings]):
 
     def __init__(self, settings: ThresholdSettings, *, name: str | None = None) -> None:
         super().__init__(settings, name=name)
+        source, kinds = Source.of_topic(settings.source), built_in_kinds()
+        known = kinds.find(source, settings.metric)
+        counts = settings.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT)
         self.category = settings.category
-        self.title_zh = settings.label_zh or settings.metric
-        self.title_en = settings.label_en or settings.metric
+        self.title_zh = settings.label_zh or kinds.title(source, settings.metric, language="zh")
+        self.title_en = settings.label_en or kinds.title(source, settings.metric, language="en")
+        self._unit = settings.unit or ("" if counts or known is None else UNIT_SIGNS.get(known.unit, known.unit or ""))
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -231,7 +239,7 @@ class Threshold(Detector[ThresholdSettings]):
 
     def _sentences(self, verdict: Verdict, severity: int, value: float | None, samples: float) -> tuple[str, str]:
         s = self.settings
-        minutes, unit = s.window_minutes, f" {s.unit}" if s.unit else ""
+        minutes, unit = s.window_minutes, f" {self._unit}" if self._unit else ""
         aggregate = f"P{number(s.quantile * 100)}" if s.aggregate is Aggregate.QUANTILE else str(s.aggregate)
         aggregate_zh = aggregate if s.aggregate is Aggregate.QUANTILE else AGGREGATE_ZH[s.aggregate]
         now_zh = f"{self.title_zh}近 {minutes} 分钟{aggregate_zh}为 {number(value)}{unit}（{number(samples)} 个样本）"

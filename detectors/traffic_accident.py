@@ -13,7 +13,17 @@ import numpy as np
 
 from detectors.arrays import counted, measured, noisy_or
 from detectors.checks import all_finite, refuse_unless
-from detectors.contract import MAX_SEVERITY, CellView, Detector, Explanation, Floats, Hysteresis, Verdict, Verdicts
+from detectors.contract import (
+    MAX_SEVERITY,
+    Bools,
+    CellView,
+    Detector,
+    Explanation,
+    Floats,
+    Hysteresis,
+    Verdict,
+    Verdicts,
+)
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import counted_en, listed_en, listed_zh, number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
@@ -43,7 +53,7 @@ REASONS = (
 TRUST_COLLISION, TRUST_STOPPED, TRUST_SLOW, TRUST_TICKET = 0.6, 0.4, 0.4, 0.4
 MOST_COLLISIONS, MOST_TICKETS = 2, 3  # more of them repeat the first
 
-USUAL_KMH, SLOW_BUCKETS = range(2)  # the state lanes: speed before traffic slowed down, buckets since then
+USUAL_KMH, SLOW_SINCE_MS = range(2)  # the state lanes: speed before traffic slowed down, end of the bucket it did in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +140,8 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
     one stopped vehicle and three tickets counted: 0.64 for a stopped vehicle with slow traffic, 0.76 for a collision
     with it, 0.86 with a caller too.
 
-    State lanes: the usual speed before traffic slowed down (NaN while it is not slow), and for how many buckets.
+    State lanes: the usual speed before traffic slowed down (NaN while it is not slow), and when that was: a time and
+    not a count, for a cell without any data is not judged and must still forget.
     """
 
     name = "traffic_accident"
@@ -204,7 +215,7 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
         heard = np.where(camera, signs.tickets > 0, caller)
         known = ~np.isnan(signs.now_kmh)
 
-        state = self._follow_speed(view.state, signs, camera | caller)
+        state = self._follow_speed(view, signs, camera | caller)
         slow = ~np.isnan(state[USUAL_KMH]) & known
         agreeing = camera.astype(np.int64) + slow + heard
         repeated = signs.collisions >= s.collisions_alone
@@ -290,7 +301,8 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
         readings_now = counted(view.ring("readings_now", rings)[at])
         readings_before = counted(view.ring("readings_long", rings)[at]) - readings_now
         speed_now = measured(view.ring("speed_now", rings)[at])
-        speed_before = measured(view.ring("speed_long", rings)[at]) - speed_now
+        # The join keeps sums in whole thousandths; rounding takes out what subtracting doubles left behind them.
+        speed_before = np.round(measured(view.ring("speed_long", rings)[at]) - speed_now, 3)
         collisions_near = counted(view.ring("collision", rings)[at])
         return _Signs(
             collisions=counted(view["collision"][at]),
@@ -302,21 +314,21 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
             usual_kmh=_mean(speed_before, readings_before, at_least=self.settings.usual_readings),
         )
 
-    def _follow_speed(self, lanes: Floats, signs: _Signs, watched: Floats | np.ndarray) -> Floats:
+    def _follow_speed(self, view: CellView, signs: _Signs, watched: Bools) -> Floats:
         """The state lanes after this bucket: where traffic has become slow, is still slow, or has recovered."""
         s = self.settings
+        lanes = view.state
         usual, now = lanes[USUAL_KMH], signs.now_kmh
-        was_slow = ~np.isnan(usual)
+        was_slow = view.end_ms - lanes[SLOW_SINCE_MS] < s.slow_at_most_minutes * MINUTE_MS  # False where NaN
         recovered = now >= s.recover_to_share * usual  # False where either is missing: silence is no recovery
-        stays = was_slow & ~recovered & (lanes[SLOW_BUCKETS] < s.slow_at_most_minutes)
+        stays = was_slow & ~recovered
         dropped = (signs.usual_kmh >= s.usual_at_least_kmh) & (now <= s.drop_to_share * signs.usual_kmh)
         starts = watched & ~was_slow & dropped
 
         after = np.full_like(lanes, np.nan)
         after[:, stays] = lanes[:, stays]
-        after[SLOW_BUCKETS, stays] += 1.0
         after[USUAL_KMH, starts] = signs.usual_kmh[starts]
-        after[SLOW_BUCKETS, starts] = 1.0
+        after[SLOW_SINCE_MS, starts] = view.end_ms
         return after
 
     def _sentences(

@@ -5,8 +5,8 @@ from math import isfinite
 
 
 def or_none(value: float) -> float | None:
-    """A feature's value for people and JSON: None instead of NaN."""
-    return float(value) if isfinite(value) else None
+    """A feature's value for people and JSON: at most six decimals, None instead of NaN."""
+    return round(float(value), 6) if isfinite(value) else None
 
 
 def number(value: float | None) -> str:

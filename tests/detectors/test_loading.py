@@ -16,7 +16,7 @@ from detectors.waterlogging import Waterlogging
 from schemas.errors import SettingsError
 from schemas.sources import Source
 
-HEAT = {"metric": "air_temperature_c", "raise_at": [35, 37.5], "clear_at": 34}
+HEAT = {"metric": "temperature_c", "raise_at": [35, 37.5], "clear_at": 34}
 
 
 def problems_of(config: Any, **arguments: Any) -> list[str]:

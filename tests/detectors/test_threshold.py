@@ -12,7 +12,7 @@ from schemas.errors import SettingsError
 
 
 def settings(**changes: Any) -> ThresholdSettings:
-    given: dict[str, Any] = {"metric": "air_temperature_c", "raise_at": (35.0, 37.0, 40.0), "clear_at": 34.0}
+    given: dict[str, Any] = {"metric": "temperature_c", "raise_at": (35.0, 37.0, 40.0), "clear_at": 34.0}
     return ThresholdSettings(**(given | {"lower_after": 2, "clear_after": 2, "stale_after": 3} | changes))
 
 
@@ -99,15 +99,26 @@ def test_more_samples_make_it_surer() -> None:
 
 
 def test_the_sentences_say_value_level_and_unit() -> None:
-    detector = Threshold(settings(label_zh="气温", label_en="Air temperature", unit="°C", window_minutes=5))
+    detector = Threshold(settings(window_minutes=5))  # a known metric: its words and unit come from the registry
     view = ArrayView(detector, 1, {"value": 37.25, "samples": 4})
     explanation = detector.explain(view, 0, detector.judge(view))
     assert explanation.sentence_zh == "气温近 5 分钟均值为 37.2 °C（4 个样本），达到或高于“较大”阈值 37 °C。"
     assert explanation.sentence_en == (
-        "Air temperature: mean of 5 min is 37.2 °C (4 samples), at or above the moderate level of 37 °C."
+        "air temperature: mean of 5 min is 37.2 °C (4 samples), at or above the moderate level of 37 °C."
     )
     assert explanation.values == {"value": 37.25, "samples": 4.0}
     assert explanation.thresholds["raise_at_2"] == 37.0
+
+
+def test_words_and_unit_are_the_settings_then_the_registrys_then_the_metrics_own() -> None:
+    def sentence(**changes: Any) -> str:
+        detector = Threshold(settings(**changes))
+        view = ArrayView(detector, 1, {"value": 50})
+        return detector.explain(view, 0, detector.judge(view)).sentence_en
+
+    assert sentence(aggregate=Aggregate.COUNT).startswith("air temperature: count of 1 min is 50 (")  # no degrees
+    assert sentence(metric="tide", unit="m", aggregate=Aggregate.SUM).startswith("tide: sum of 1 min is 50 m (")
+    assert sentence(label_en="Heat", unit="K", aggregate=Aggregate.SUM).startswith("Heat: sum of 1 min is 50 K (")
 
 
 @pytest.mark.parametrize(

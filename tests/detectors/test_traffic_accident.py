@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.testing import ArrayView, tell
-from detectors.traffic_accident import SLOW_BUCKETS, USUAL_KMH, TrafficAccident, TrafficAccidentSettings
+from detectors.testing import FIRST_END_MS, ArrayView, tell
+from detectors.traffic_accident import SLOW_SINCE_MS, USUAL_KMH, TrafficAccident, TrafficAccidentSettings
 from schemas.errors import SettingsError
 
 RULE = TrafficAccident(TrafficAccidentSettings(clear_after=2, lower_after=2, stale_after=3, slow_at_most_minutes=5))
@@ -114,14 +114,21 @@ def test_more_signs_make_it_surer(minute: Minute, confidence: float) -> None:
 
 
 def test_the_lanes_remember_the_usual_speed_only_while_traffic_is_slow_and_watched() -> None:
-    for minute, usual, buckets in (
-        (at(10, 50), np.nan, np.nan),  # nobody saw anything: congestion is not followed
-        (at(10, 50, STOPPED), 50.0, 1.0),
-        (at(30, 50, STOPPED), np.nan, np.nan),
-    ):
-        state = RULE.judge(view_of(minute)).state
+    begun = [[50.0], [FIRST_END_MS - 60_000.0]]
+    cases: list[tuple[Minute, Any, Any, Any]] = [
+        (at(10, 50), None, np.nan, np.nan),  # nobody saw anything: congestion is not followed
+        (at(10, 50, STOPPED), None, 50.0, FIRST_END_MS),
+        (at(30, 50, STOPPED), None, np.nan, np.nan),  # not slow
+        (at(12, 30), begun, *begun),  # still slow, whatever has become usual
+        (at(10, 30, STOPPED), begun, *begun),  # a second drop does not move the mark
+        (at(None, None), begun, *begun),  # silence is no recovery
+        (at(40, 30), begun, np.nan, np.nan),  # recovered
+        (at(12, 30), [[50.0], [FIRST_END_MS - 3_600_000.0]], np.nan, np.nan),  # an hour without data: forgotten
+    ]
+    for minute, before, usual, since in cases:
+        state = RULE.judge(view_of(minute, before)).state
         assert state is not None
-        np.testing.assert_array_equal(state[[USUAL_KMH, SLOW_BUCKETS], 0], [usual, buckets])
+        np.testing.assert_array_equal(state[[USUAL_KMH, SLOW_SINCE_MS], 0], np.ravel([usual, since]))
 
 
 @pytest.mark.parametrize(

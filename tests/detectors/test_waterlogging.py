@@ -60,7 +60,7 @@ def at(level: float | None, *witnesses: Minute) -> Minute:
             [at(150, CAMERA), at(150), at(150), at(150)],
             "raise 1 level_and_camera, -, -, -",
         ),  # witnesses leave, water stays
-        ([at(150, CAMERA), at(100), at(149), at(100)], "raise 1 level_and_camera, -, -, -"),  # 100 is not below 100
+        ([at(150, CAMERA), at(100), at(100), at(100)], "raise 1 level_and_camera, -, -, -"),  # 100 is not below 100
         ([at(150, CAMERA), at(99), at(99)], "raise 1 level_and_camera, -, clear 1 level_low"),
         ([at(150, CAMERA), at(99), at(120), at(99), at(99)], "raise 1 level_and_camera, -, -, -, clear 1 level_low"),
         ([at(150, CAMERA), at(99), at(None), at(99)], "raise 1 level_and_camera, -, -, clear 1 level_low"),  # a gap
