@@ -6,15 +6,15 @@ WGS-84 is the city's common datum; every source's coordinates are converted to i
 crust's motion since CGCS2000's epoch 2000.0, about 3 cm a year in eastern China: less than a metre, a hundredth of a
 cell.
 
-**GCJ-02** is the shifted datum that Chinese maps must use; the shift is up to 700 m, in most cities 300 to 600 m. The algorithm was never
-published. The polynomial and its constants are those of the program that became known with its conversion for mobile
-maps (`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform and gcoord alike).
-That program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form leaves out. Recorded
-GCJ-02 coordinates contain its mean, `GCJ_MEAN_NOISE_M` = 0.5 m: on the 664 cities of gcoord's test data the residual
-without it is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7 degrees. (The
-program itself, with 0.5 m for the noise and its whole units of 1/1024 second, 2.7e-7 degrees, meets more than half of
-them to the last printed digit; we do not round, so that the inverse is smooth.) What a library without the term
-converted is half a metre off. Outside a rough box around China the shift is none, as in that program.
+**GCJ-02** is the shifted datum that Chinese maps must use; the shift is up to 700 m, in most cities 300 to 600 m. The
+algorithm was never published. The polynomial and its constants are those of the program that became known with its
+conversion for mobile maps (`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform
+and gcoord alike). That program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form
+leaves out. Recorded GCJ-02 coordinates contain its mean, `GCJ_MEAN_NOISE_M` = 0.5 m: on the 664 cities of gcoord's test
+data the residual without it is 0.48 m east and 0.47 m north everywhere (up to 7.3e-6 degrees), with it at most 6.6e-7
+degrees. (The program itself, with 0.5 m for the noise and its whole units of 1/1024 second, 2.7e-7 degrees, meets more
+than half of them to the last printed digit; we do not round, so that the inverse is smooth.) What a library without the
+term converted is half a metre off. Outside a rough box around China the shift is none, as in that program.
 
 **BD-09** is Baidu's further shift of GCJ-02 by about 1 km; constants and form as in coordtransform and gcoord. It has
 no box.
