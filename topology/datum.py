@@ -6,7 +6,7 @@ WGS-84 is the city's common datum; every source's coordinates are converted to i
 crust's motion since CGCS2000's epoch 2000.0, about 3 cm a year in eastern China: less than a metre, a hundredth of a
 cell.
 
-**GCJ-02** is the shifted datum that Chinese maps must use; the shift is up to 700 m, in most cities 300 to 600 m. The
+**GCJ-02** is the shifted datum Chinese maps must use; the shift is up to 700 m, in 9 of 10 cities 210 to 640 m. The
 algorithm was never published. The polynomial and its constants are those of the program that became known with its
 conversion for mobile maps (`wgtochina_lb`; the readable form is EvilTransform's, used by eviltransform, coordtransform
 and gcoord alike). That program adds up to 1 m of pseudo-random noise to both shifts, which the usual readable form
