@@ -119,9 +119,9 @@ def test_the_lanes_remember_the_usual_speed_only_while_traffic_is_slow_and_watch
         (at(10, 50), None, np.nan, np.nan),  # nobody saw anything: congestion is not followed
         (at(10, 50, STOPPED), None, 50.0, FIRST_END_MS),
         (at(30, 50, STOPPED), None, np.nan, np.nan),  # not slow
-        (at(12, 30), begun, *begun),  # still slow, whatever has become usual
-        (at(10, 30, STOPPED), begun, *begun),  # a second drop does not move the mark
-        (at(None, None), begun, *begun),  # silence is no recovery
+        (at(12, 30), begun, 50.0, begun[1][0]),  # still slow, whatever has become usual
+        (at(10, 30, STOPPED), begun, 50.0, begun[1][0]),  # a second drop does not move the mark
+        (at(None, None), begun, 50.0, begun[1][0]),  # silence is no recovery
         (at(40, 30), begun, np.nan, np.nan),  # recovered
         (at(12, 30), [[50.0], [FIRST_END_MS - 3_600_000.0]], np.nan, np.nan),  # an hour without data: forgotten
     ]
