@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from schemas.datums import Datum
+from schemas.kinds import Kind, KindRegistry
 from schemas.sources import Source
 from streams.columns import NO_CODE, Columns
 from streams.locate_core import Locator
@@ -44,23 +45,19 @@ class DecodedRow:
     received_at_ms: int = T0 + 1_000
 
 
-@dataclass(frozen=True)
-class KnownKind:
-    unit: str | None = None
-    valid_min: float | None = None
-    valid_max: float | None = None
-
-
-class KnownKinds:
-    """A registry of two metrics, one event and one category."""
-
-    def find(self, source: Source, name: str) -> KnownKind | None:
-        return {
-            (Source.READINGS, "water_level_mm"): KnownKind("mm", 0.0, 5_000.0),
-            (Source.READINGS, "speed_kmh"): KnownKind("km/h", 0.0, 200.0),
-            (Source.CAMERA_EVENTS, "waterlogging"): KnownKind(),
-            (Source.TICKETS, "flood"): KnownKind(),
-        }.get((source, name))
+KNOWN = KindRegistry(
+    {
+        (kind.source, kind.name): kind
+        for kind in (
+            Kind(source=Source.READINGS, name="water_level_mm", zh="", en="", unit="mm", valid_min=0, valid_max=5_000),
+            Kind(source=Source.READINGS, name="speed_kmh", zh="", en="", unit="km/h", valid_min=0, valid_max=200),
+            Kind(source=Source.CAMERA_EVENTS, name="waterlogging", zh="", en=""),
+            Kind(source=Source.TICKETS, name="flood", zh="", en=""),
+        )
+    },
+    {"mm": "mm", "毫米": "mm", "km/h": "km/h"},
+)
+"""A registry of two metrics, one event and one category."""
 
 
 @dataclass
@@ -103,7 +100,7 @@ class Tables:
             shards,
             self.kinds,
             self.units,
-            KnownKinds(),
+            KNOWN,
             settings.rules(),
             register=register,
             future_bound_ms=settings.future_bound_ms,

@@ -1,0 +1,386 @@
+"""What locate decides, as a pure function of what it is fed: no Kafka, no clock (`now_ms` is an argument).
+
+Decoded columns of raw partitions go in; frames for the region shards, dead letters and the raw offsets that may be
+committed come out. The promises a frame's header makes, and which make duplicates harmless downstream:
+
+- its covers are exactly the raw offsets whose rows for this shard are all in this frame or an earlier one;
+- a raw partition's rows in the frame all lie inside the frame's cover of it;
+- for one shard and raw partition, covers follow each other without gap or overlap, from the offset that was assigned;
+- the watermark stands in the last frame that holds rows it speaks for, never in an earlier one.
+
+A **level** flush brings every shard up to the same raw offsets (quiet ones by a header frame without rows). Only what a
+level flush covers may be committed, together with the watermark state at that very offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from schemas.dead_letter import DeadLetter
+from schemas.observation import Cover, FrameHeader, encode_frame
+from schemas.sources import Source
+from streams.columns import Columns
+from streams.frames import FrameBuilder, Piece
+from streams.locate_settings import LocateSettings, SourceSettings
+from streams.placing import NO_EVENT_MS, Placed, Placer, RawKey, Refusal, WatermarkState
+from streams.strings import StringTable
+
+__all__ = ["Commit", "Counts", "Flush", "FrameOut", "LocateSettings", "Locator", "SourceSettings", "UrgentTicket"]
+
+NOTHING_TOLD: Final = (-1, -1, False)
+BYTES_PER_ROW: Final = 128
+"""About what a row of the accumulated columns takes, beside its entity id and extra fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOut:
+    """One encoded frame for partition `shard` of observations."""
+
+    shard: int
+    data: bytes
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class UrgentTicket:
+    """A one-row frame that must not wait; the row is in an ordinary frame, too."""
+
+    key: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A raw offset that may be committed, with the metadata that goes with it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What one flush gives. Frames of one shard must be acknowledged one after the other, in this order.
+
+    `commits` (empty unless `level`) hold once all frames and dead letters up to this flush are acknowledged.
+    """
+
+    frames: tuple[FrameOut, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    commits: Mapping[RawKey, Commit]
+    level: bool
+
+    @property
+    def rows(self) -> int:
+        return sum(frame.rows for frame in self.frames)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was fed since the counts were last taken."""
+
+    records: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+    late: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+    dead: dict[tuple[Source, str], int] = field(default_factory=dict)
+    rows: int = 0
+    halo: int = 0
+
+
+@dataclass(slots=True)
+class RawProgress:
+    """One assigned raw partition: how far it has been read, and what each shard has been told of it."""
+
+    position: int  # next raw offset to be fed
+    state: WatermarkState
+    advanced_ms: int  # by the wall clock: when event time last moved on
+    covered: list[int]  # by shard: the first raw offset its frames do not cover
+    told: list[tuple[int, int, bool]]  # by shard: (max_event_ms, arrived_ms, idle) of its last cover
+    committable: int  # the offset of the last commit that was handed out
+    arrived_ms: int = 0
+    end: int = -1  # offset behind the partition's last record, as last seen; -1 never seen
+    end_seen_ms: int = 0
+    idle: bool = False
+
+
+class Locator:
+    """Accumulates fed columns and cuts them into frames.
+
+    Per raw partition, in this order: `assign`, then `feed` with consecutive offsets, `seen_end` now and then, and
+    `revoke`. `flush` may be called at any time between; `due` says when it is worth while.
+    """
+
+    def __init__(
+        self,
+        settings: LocateSettings,
+        placer: Placer,
+        shards: int,
+        kinds: StringTable,
+        units: StringTable,
+        device_types: StringTable,
+    ) -> None:
+        self.settings = settings
+        self.counts = Counts()
+        self._placer = placer
+        self._shards = shards
+        self._tables = (kinds, units, device_types)
+        self._builder = FrameBuilder(
+            shards, kinds, units, device_types, max_rows=settings.max_frame_rows, max_bytes=settings.max_frame_bytes
+        )
+        self._partitions: dict[RawKey, RawProgress] = {}
+        self._pending: dict[RawKey, list[Placed]] = {}
+        self._letters: dict[RawKey, list[DeadLetter]] = {}
+        self._rows = 0
+        self._bytes = 0
+        self._flushed_ms = 0
+        self._level_ms = 0
+
+    # --- which partitions ------------------------------------------------------------------------------------------
+
+    def assign(self, key: RawKey, offset: int, state: WatermarkState, now_ms: int) -> None:
+        """Begin with a raw partition at `offset`, the committed one, and the watermark state committed with it."""
+        if key in self._partitions:
+            raise ValueError(f"raw partition {key} is assigned already")
+        self._partitions[key] = RawProgress(
+            offset, state, now_ms, [offset] * self._shards, [NOTHING_TOLD] * self._shards, offset
+        )
+
+    def revoke(self, keys: Iterable[RawKey]) -> None:
+        """Forget raw partitions. What of theirs has not been flushed is dropped; their next owner reads it again."""
+        for key in keys:
+            self._partitions.pop(key, None)
+            self._letters.pop(key, None)
+            for block in self._pending.pop(key, ()):
+                self._rows -= block.columns.n
+                self._bytes -= _bytes_of(block.columns)
+
+    @property
+    def assigned(self) -> Mapping[RawKey, RawProgress]:
+        return self._partitions
+
+    # --- in ----------------------------------------------------------------------------------------------------------
+
+    def feed(
+        self,
+        columns: Columns,
+        letters: Sequence[DeadLetter],
+        next_offset: int,
+        now_ms: int,
+        payloads_at: Callable[[Sequence[int]], Mapping[int, bytes | None]],
+    ) -> list[UrgentTicket]:
+        """Take in what a raw partition's next batches were decoded to, dead records included, up to `next_offset`.
+
+        Rows and letters below the partition's position have been fed before and must not be among them.
+        `payloads_at` gives the raw bytes of records of these columns, for the rows that are refused here.
+        """
+        source = columns.source
+        key = int(source), columns.partition
+        progress = self._partitions[key]
+        self.counts.records[source] += columns.n + len(letters)
+        self._take_letters(key, letters)
+        urgent: list[UrgentTicket] = []
+        if columns.n:
+            before = progress.state
+            placed, refusals, progress.state = self._placer.place(columns, before)
+            progress.arrived_ms = max(progress.arrived_ms, int(columns.received_at_ms.max()))
+            if progress.state != before:
+                progress.advanced_ms = now_ms
+                progress.idle = False
+            self._take_letters(key, _letters_of(columns, refusals, payloads_at))
+            self.counts.late[source] += placed.late
+            self.counts.rows += columns.n - placed.refused
+            self.counts.halo += len(placed.halo_row)
+            if placed.refused < columns.n:
+                self._pending.setdefault(key, []).append(placed)
+                self._rows += columns.n
+                self._bytes += _bytes_of(columns)
+            if source is Source.TICKETS:
+                urgent = self._urgent(placed, progress)
+        progress.position = max(progress.position, next_offset)
+        return urgent
+
+    def advance(self, key: RawKey, offset: int) -> None:
+        """The offsets below `offset` hold no more records (control batches, aborted transactions, compacted away)."""
+        progress = self._partitions[key]
+        progress.position = max(progress.position, offset)
+
+    def seen_end(self, key: RawKey, end_offset: int, at_ms: int) -> None:
+        """The broker said at `at_ms` (wall clock) that the raw partition's next record will get `end_offset`."""
+        progress = self._partitions[key]
+        progress.end = end_offset
+        progress.end_seen_ms = at_ms
+
+    def _take_letters(self, key: RawKey, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            reason = (Source(key[0]), letter.reason.value)
+            self.counts.dead[reason] = self.counts.dead.get(reason, 0) + 1
+        if letters:
+            self._letters.setdefault(key, []).extend(letters)
+
+    def _urgent(self, placed: Placed, progress: RawProgress) -> list[UrgentTicket]:
+        columns = placed.columns
+        kinds = self._tables[0].values
+        found: list[UrgentTicket] = []
+        for row in range(columns.n):  # tickets are few
+            if placed.shard[row] < 0 or not self._is_urgent(kinds[columns.kind[row]], columns.extra.get(row)):
+                continue
+            offset = int(columns.offset[row])
+            cover = Cover(
+                source=int(columns.source),
+                partition=columns.partition,
+                first=offset,
+                last=offset,
+                watermark_ms=progress.state.watermark_ms(self.settings.tickets.lateness_ms),
+                max_event_ms=progress.state.max_event_ms,
+                idle=False,
+                arrived_ms=int(columns.received_at_ms[row]),
+            )
+            header = FrameHeader(shard=int(placed.shard[row]), covers=[cover])
+            batch = self._builder.single(placed, row)
+            found.append(UrgentTicket(columns.entity(row).encode(), encode_frame(header, batch)))
+        return found
+
+    def _is_urgent(self, category: str, extra: bytes | None) -> bool:
+        if category in self.settings.urgent_categories:
+            return True
+        return extra is not None and _urgency_decoder.decode(extra).urgency in self.settings.urgent_levels
+
+    # --- out ---------------------------------------------------------------------------------------------------------
+
+    def due(self, now_ms: int) -> bool:
+        """Whether a flush is worth its while: much has come, or something has and the time is up."""
+        if self._rows >= self.settings.max_flush_rows or self._bytes >= self.settings.max_flush_bytes:
+            return True
+        if (self._rows or self._letters) and now_ms - self._flushed_ms >= self.settings.flush_interval_ms:
+            return True
+        return now_ms - self._level_ms >= self.settings.header_interval_ms and bool(self._partitions)
+
+    def flush(self, now_ms: int, *, level: bool = False) -> Flush:
+        """Frames for all that was fed. Level when asked for, or when the header interval has passed."""
+        level = level or now_ms - self._level_ms >= self.settings.header_interval_ms
+        for progress in self._partitions.values():
+            progress.idle = self._is_idle(progress)
+        frames: list[FrameOut] = []
+        with_rows: set[int] = set()
+        blocks = [block for key in sorted(self._pending) for block in self._pending[key]]
+        for piece in self._builder.build(blocks):
+            header = FrameHeader(shard=piece.shard, covers=self._covers_of_piece(piece))
+            frames.append(FrameOut(piece.shard, encode_frame(header, piece.batch), piece.batch.num_rows))
+            with_rows.add(piece.shard)
+        commits: dict[RawKey, Commit] = {}
+        if level:
+            for shard in range(self._shards):
+                if shard not in with_rows and (covers := self._covers(shard)):
+                    frames.append(FrameOut(shard, encode_frame(FrameHeader(shard=shard, covers=covers), None), 0))
+            commits = self._commits()
+            self._level_ms = now_ms
+        letters = tuple(letter for key in sorted(self._letters) for letter in self._letters[key])
+        self._letters.clear()
+        self._pending.clear()
+        self._rows = self._bytes = 0
+        self._flushed_ms = now_ms
+        for table in self._tables:
+            if table.crowded:  # nobody holds a code any more
+                table.clear()
+        return Flush(tuple(frames), letters, commits, level)
+
+    def take_counts(self) -> Counts:
+        """The counts since the last call."""
+        counts, self.counts = self.counts, Counts()
+        return counts
+
+    def _is_idle(self, progress: RawProgress) -> bool:
+        """Read to its end, and the broker has confirmed that end long enough after event time last moved on.
+
+        A broker that does not answer confirms nothing: an unreachable partition is not an idle one. Rows that do not
+        move event time on do not keep a partition awake either, or one stuck clock could stop all alerts.
+        """
+        quiet_ms = progress.end_seen_ms - progress.advanced_ms
+        return progress.position >= progress.end >= 0 and quiet_ms >= self.settings.idle_after_ms
+
+    def _covers_of_piece(self, piece: Piece) -> list[Cover]:
+        """Covers of one frame with rows. The last one of a shard speaks of all raw partitions, earlier ones only of
+        those they have rows of, and only as far as these go."""
+        if piece.final:
+            return self._covers(piece.shard)
+        covers = []
+        for span in piece.spans:
+            progress = self._partitions[span.key]
+            covers.append(self._cover(span.key, progress, piece.shard, None if span.complete else span.last))
+        return covers
+
+    def _covers(self, shard: int) -> list[Cover]:
+        """Covers of the raw partitions of which the shard does not know all there is to know."""
+        return [
+            self._cover(key, progress, shard)
+            for key, progress in sorted(self._partitions.items())
+            if progress.covered[shard] != progress.position
+            or progress.told[shard] != (progress.state.max_event_ms, progress.arrived_ms, progress.idle)
+        ]
+
+    def _cover(self, key: RawKey, progress: RawProgress, shard: int, upto: int | None = None) -> Cover:
+        """The next cover of a raw partition for one shard; `upto` stops at an offset and leaves the watermark back."""
+        first = progress.covered[shard]
+        if upto is None:
+            told = (progress.state.max_event_ms, progress.arrived_ms, progress.idle)
+            last = progress.position - 1
+        else:
+            max_event_ms, arrived_ms, _ = progress.told[shard]
+            told = (max(max_event_ms, NO_EVENT_MS), max(arrived_ms, 0), False)
+            last = upto
+        progress.covered[shard] = last + 1
+        progress.told[shard] = told
+        lateness_ms = self.settings.source(Source(key[0])).lateness_ms
+        return Cover(
+            source=key[0],
+            partition=key[1],
+            first=first,
+            last=last,
+            watermark_ms=WatermarkState(told[0]).watermark_ms(lateness_ms),
+            max_event_ms=told[0],
+            idle=told[2],
+            arrived_ms=told[1],
+        )
+
+    def _commits(self) -> dict[RawKey, Commit]:
+        commits: dict[RawKey, Commit] = {}
+        for key, progress in self._partitions.items():
+            if progress.position != progress.committable:
+                commits[key] = Commit(progress.position, progress.state.encode())
+                progress.committable = progress.position
+        return commits
+
+
+def _letters_of(
+    columns: Columns,
+    refusals: Sequence[Refusal],
+    payloads_at: Callable[[Sequence[int]], Mapping[int, bytes | None]],
+) -> list[DeadLetter]:
+    if not refusals:
+        return []
+    offsets = columns.offset[[refusal.row for refusal in refusals]].tolist()
+    payloads = payloads_at(offsets)
+    return [
+        DeadLetter.of(
+            refusal.error,
+            topic=columns.topic,
+            partition=columns.partition,
+            offset=offset,
+            payload=payloads.get(offset),
+            received_at_ms=int(columns.received_at_ms[refusal.row]),
+        )
+        for refusal, offset in zip(refusals, offsets, strict=True)
+    ]
+
+
+class _Urgency(msgspec.Struct):
+    urgency: str = "normal"
+
+
+_urgency_decoder = msgspec.json.Decoder(_Urgency)
+
+
+def _bytes_of(columns: Columns) -> int:
+    return BYTES_PER_ROW * columns.n + len(columns.entity_data) + sum(map(len, columns.extra.values()))

@@ -1,0 +1,359 @@
+"""Decoded columns -> placed columns: WGS-84 place, cell, shard and halo, flags, lateness. Pure, and no loop in Python.
+
+What a row can turn out to be here:
+
+- placed, by its own coordinates (converted to WGS-84) or, if it has none, by its device's registered place;
+- unplaced (flag UNPLACED, cell -1): archived, not joined; its shard follows from its entity's id;
+- refused: a dead letter, because its time is too far ahead of its arrival or its coordinates are outside the city.
+  A refused row never moves the watermark: one broken clock must not make everybody else late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.datums import Datum
+from schemas.dead_letter import Reason
+from schemas.errors import BadRecord
+from schemas.kinds import KindRegistry
+from schemas.observation import E7, NO_PLACE_E7, Flag, Quality
+from schemas.sources import Source
+from streams.columns import NO_CODE, Columns
+from streams.strings import StringTable
+from topology.datum import to_wgs84
+from topology.devices import DeviceRegister
+from topology.grid import NO_CELL, GridParams, cell_of
+from topology.jit import kernel
+from topology.shards import MAX_HALO, ShardParams, Shards, fnv1a64, halo_of, owner_of
+
+RawKey = tuple[int, int]
+"""(source number, raw partition): what a cover of a frame speaks of."""
+
+NO_EVENT_MS: Final = 0
+"""The greatest event time, and the watermark, of a raw partition that has had no accepted row yet."""
+
+_FINE, _FUTURE, _OUTSIDE, _SWAPPED = range(4)
+_LATE = int(Flag.LATE)
+_OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
+_UNIT_MISMATCH = int(Flag.UNIT_MISMATCH)
+_PLACE_FROM_REGISTER = int(Flag.PLACE_FROM_REGISTER)
+_DATUM_CONVERTED = int(Flag.DATUM_CONVERTED)
+_UNKNOWN_KIND = int(Flag.UNKNOWN_KIND)
+_UNPLACED = int(Flag.UNPLACED)
+_SUSPECT = int(Quality.SUSPECT)
+_E7 = float(E7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRules:
+    """What locate assumes of a source: the datum of coordinates that name none, and how late a row may be."""
+
+    datum: Datum = Datum.WGS84
+    lateness_ms: int = 5_000
+
+
+class WatermarkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must survive a restart for lateness to be judged as before; it is the metadata of the raw offset commit.
+
+    `max_event_ms` is the greatest event time among the accepted rows before the committed offset, 0 if there is none.
+    """
+
+    max_event_ms: int = NO_EVENT_MS
+
+    def encode(self) -> str:
+        return _encoder.encode(self).decode()
+
+    @classmethod
+    def decode(cls, metadata: str) -> WatermarkState | None:
+        """The state in a commit's metadata; None when it is not ours (another tool moved the group's offsets)."""
+        try:
+            return _decoder.decode(metadata)
+        except msgspec.DecodeError:
+            return None
+
+    def watermark_ms(self, lateness_ms: int) -> int:
+        return self.max_event_ms - lateness_ms if self.max_event_ms else NO_EVENT_MS
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(WatermarkState)
+
+
+@dataclass(slots=True)
+class Placed:
+    """Columns with their place; arrays of length n, a row with `shard` -1 has been refused.
+
+    `halo_row` (ascending) and `halo_shard` list the copies for neighbour shards. `late` and `refused` count rows.
+    """
+
+    columns: Columns
+    cell: npt.NDArray[np.int64]
+    lon_e7: npt.NDArray[np.int32]
+    lat_e7: npt.NDArray[np.int32]
+    flags: npt.NDArray[np.uint16]
+    quality: npt.NDArray[np.uint8]
+    shard: npt.NDArray[np.int32]
+    halo_row: npt.NDArray[np.int32]
+    halo_shard: npt.NDArray[np.int32]
+    late: int
+    refused: int
+
+    @property
+    def key(self) -> RawKey:
+        return int(self.columns.source), self.columns.partition
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that becomes a dead letter."""
+
+    row: int
+    error: BadRecord
+
+
+class Placer:
+    """Places the rows of every source. Holds no state of the stream: that is handed in and given back."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        kinds: StringTable,
+        units: StringTable,
+        registry: KindRegistry,
+        rules: Mapping[Source, SourceRules],
+        *,
+        register: DeviceRegister | None = None,
+        future_bound_ms: int = 300_000,
+    ) -> None:
+        self._shards = shards
+        self._rules = dict(rules)
+        self._register = register
+        self._future_bound_ms = future_bound_ms
+        self._kinds = {source: _KindTable(source, kinds, units, registry) for source in Source}
+
+    def place(self, columns: Columns, state: WatermarkState) -> tuple[Placed, list[Refusal], WatermarkState]:
+        """Place the next rows of one raw partition, whose state before them is `state`."""
+        rules = self._rules[columns.source]
+        n = columns.n
+        flags = np.zeros(n, dtype=np.uint16)
+        lon, lat = self._coordinates(columns, rules, flags)
+        known = self._kinds[columns.source].refreshed()
+        quality = columns.quality.copy()
+        cell = np.empty(n, dtype=np.int64)
+        lon_e7 = np.empty(n, dtype=np.int32)
+        lat_e7 = np.empty(n, dtype=np.int32)
+        shard = np.empty(n, dtype=np.int32)
+        halo_row = np.empty(n * MAX_HALO, dtype=np.int32)
+        halo_shard = np.empty(n * MAX_HALO, dtype=np.int32)
+        fate = np.empty(n, dtype=np.uint8)
+        max_event_ms, late, copies, refused = _place_rows(
+            columns.event_at_ms, columns.received_at_ms, columns.kind, columns.unit, columns.value, lon, lat,
+            columns.entity_data, columns.entity_offsets,
+            known.known, known.low, known.high, known.unit, known.meant,
+            self._shards.grid.params, self._shards.params,
+            self._future_bound_ms, rules.lateness_ms, state.max_event_ms,
+            flags, quality, cell, lon_e7, lat_e7, shard, halo_row, halo_shard, fate,
+        )  # fmt: skip
+        placed = Placed(
+            columns, cell, lon_e7, lat_e7, flags, quality, shard, halo_row[:copies], halo_shard[:copies], late, refused
+        )
+        refusals = [self._refusal(columns, int(row), int(fate[row])) for row in np.flatnonzero(fate)] if refused else []
+        return placed, refusals, WatermarkState(int(max_event_ms))
+
+    def _coordinates(
+        self, columns: Columns, rules: SourceRules, flags: npt.NDArray[np.uint16]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """WGS-84 coordinates of every row, NaN where there are none; sets the flags that say where they came from."""
+        lon, lat, datum = columns.lon, columns.lat, columns.datum
+        if _needs_conversion(datum, lon, int(rules.datum)):
+            meant = np.where(datum == Datum.NOT_GIVEN, np.uint8(rules.datum), datum)
+            flags[(meant > Datum.CGCS2000) & ~np.isnan(lon)] |= _DATUM_CONVERTED
+            lon, lat = to_wgs84(lon, lat, meant)
+        if self._register is not None and len(self._register):
+            need = np.isnan(lon)
+            if need.any():
+                there_lon, there_lat, found = self._register.lookup(columns.entity_data, columns.entity_offsets, need)
+                flags[found] |= _PLACE_FROM_REGISTER
+                lon, lat = np.where(found, there_lon, lon), np.where(found, there_lat, lat)
+        return lon, lat
+
+    def _refusal(self, columns: Columns, row: int, fate: int) -> Refusal:
+        if fate == _FUTURE:
+            ahead = int(columns.event_at_ms[row] - columns.received_at_ms[row])
+            return Refusal(
+                row,
+                BadRecord(
+                    Reason.FUTURE,
+                    "$.ts",
+                    f"expected at most {self._future_bound_ms} ms after arrival, got {ahead} ms after it; "
+                    "check the sender's clock and time zone",
+                ),
+            )
+        lon, lat = float(columns.lon[row]), float(columns.lat[row])
+        hint = "; lon and lat look swapped" if fate == _SWAPPED else ""
+        return Refusal(
+            row,
+            BadRecord(
+                Reason.OUTSIDE_CITY, "$.lon", f"expected a place inside the city, got lon {lon:g}, lat {lat:g}{hint}"
+            ),
+        )
+
+
+class _KindTable:
+    """The registry of kinds of one source, as arrays by kind code."""
+
+    def __init__(self, source: Source, kinds: StringTable, units: StringTable, registry: KindRegistry) -> None:
+        self._source = source
+        self._kinds = kinds
+        self._units = units
+        self._registry = registry
+        self._generation = (-1, -1)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.known = np.zeros(0, dtype=np.uint8)
+        self.low = np.zeros(0, dtype=np.float64)
+        self.high = np.zeros(0, dtype=np.float64)
+        self.unit = np.zeros(0, dtype=np.int32)
+        self.meant = np.zeros(0, dtype=np.int32)  # by unit code: the code of the unit that this spelling stands for
+
+    def refreshed(self) -> _KindTable:
+        """This table, with an entry for each code there is by now."""
+        generation = (self._kinds.generation, self._units.generation)
+        if generation != self._generation:
+            self._generation = generation
+            self._reset()
+        if len(self._kinds) > len(self.known):
+            self._add_kinds(self._kinds.values[len(self.known) :])
+        while len(self._units) > len(self.meant):  # adding what a spelling stands for may lengthen the table again
+            spellings = self._units.values[len(self.meant) :]
+            codes = [self._units.add(self._registry.unit_of(spelling)) for spelling in spellings]
+            self.meant = np.append(self.meant, np.array(codes, dtype=np.int32))
+        return self
+
+    def _add_kinds(self, names: Sequence[str]) -> None:
+        entries = [self._registry.find(self._source, name) for name in names]
+        units = [None if entry is None else entry.unit for entry in entries]
+        lows = [None if entry is None else entry.valid_min for entry in entries]
+        highs = [None if entry is None else entry.valid_max for entry in entries]
+        self.known = np.append(self.known, np.array([entry is not None for entry in entries], dtype=np.uint8))
+        self.low = np.append(self.low, [-math.inf if low is None else low for low in lows])
+        self.high = np.append(self.high, [math.inf if high is None else high for high in highs])
+        codes = [NO_CODE if unit is None else self._units.add(unit) for unit in units]
+        self.unit = np.append(self.unit, np.array(codes, dtype=np.int32))
+
+
+@kernel
+def _needs_conversion(datum: npt.NDArray[np.uint8], lon: npt.NDArray[np.float64], declared: int) -> bool:
+    """Whether any row has coordinates in a datum that is not WGS-84 to the centimetre (CGCS2000 is)."""
+    for row in range(len(datum)):
+        code = datum[row] if datum[row] != 0 else declared
+        if code > 2 and not np.isnan(lon[row]):
+            return True
+    return False
+
+
+@kernel
+def _place_rows(
+    event_at: npt.NDArray[np.int64],
+    received_at: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.int32],
+    unit: npt.NDArray[np.int32],
+    value: npt.NDArray[np.float64],
+    lon: npt.NDArray[np.float64],
+    lat: npt.NDArray[np.float64],
+    entity_data: npt.NDArray[np.uint8],
+    entity_offsets: npt.NDArray[np.int32],
+    kind_known: npt.NDArray[np.uint8],
+    kind_low: npt.NDArray[np.float64],
+    kind_high: npt.NDArray[np.float64],
+    kind_unit: npt.NDArray[np.int32],
+    meant_unit: npt.NDArray[np.int32],
+    grid: GridParams,
+    shards: ShardParams,
+    future_bound_ms: int,
+    lateness_ms: int,
+    max_event_ms: int,
+    flags: npt.NDArray[np.uint16],
+    quality: npt.NDArray[np.uint8],
+    cell: npt.NDArray[np.int64],
+    lon_e7: npt.NDArray[np.int32],
+    lat_e7: npt.NDArray[np.int32],
+    shard: npt.NDArray[np.int32],
+    halo_row: npt.NDArray[np.int32],
+    halo_shard: npt.NDArray[np.int32],
+    fate: npt.NDArray[np.uint8],
+) -> tuple[int, int, int, int]:
+    """One pass over the rows in offset order; `flags` and `quality` come filled with what is known already.
+
+    Returns the greatest event time after the last row, and the numbers of late rows, halo copies and refused rows.
+    """
+    late = 0
+    copies = 0
+    refused = 0
+    for row in range(len(event_at)):
+        at = event_at[row]
+        flag = flags[row]
+        here = NO_CELL
+        fate[row] = _FINE
+        lon_e7[row] = NO_PLACE_E7
+        lat_e7[row] = NO_PLACE_E7
+        if at > received_at[row] + future_bound_ms:
+            fate[row] = _FUTURE
+        elif lon[row] == lon[row]:
+            here = cell_of(lon[row], lat[row], grid)
+            if here >= 0:
+                lon_e7[row] = np.int32(math.floor(lon[row] * _E7 + 0.5))
+                lat_e7[row] = np.int32(math.floor(lat[row] * _E7 + 0.5))
+            elif flag & _PLACE_FROM_REGISTER:
+                flag ^= _PLACE_FROM_REGISTER  # registered outside the city: no fault of the record
+            elif cell_of(lat[row], lon[row], grid) >= 0:
+                fate[row] = _SWAPPED
+            else:
+                fate[row] = _OUTSIDE
+        cell[row] = here
+        if fate[row] != _FINE:
+            shard[row] = -1
+            refused += 1
+            continue
+        if here >= 0:
+            shard[row] = owner_of(here, shards)
+            a, b, c = halo_of(here, shards)
+            if a >= 0:
+                halo_row[copies] = row
+                halo_shard[copies] = a
+                copies += 1
+                if b >= 0:
+                    halo_row[copies] = row
+                    halo_shard[copies] = b
+                    copies += 1
+                if c >= 0:
+                    halo_row[copies] = row
+                    halo_shard[copies] = c
+                    copies += 1
+        else:
+            flag |= _UNPLACED
+            hashed = fnv1a64(entity_data, entity_offsets[row], entity_offsets[row + 1])
+            shard[row] = np.int32(hashed % np.uint64(shards.shard_count))
+        code = kind[row]
+        if kind_known[code] == 0:
+            flag |= _UNKNOWN_KIND
+        elif unit[row] >= 0 and kind_unit[code] >= 0 and meant_unit[unit[row]] != kind_unit[code]:
+            flag |= _UNIT_MISMATCH  # whose range says nothing about the value
+            quality[row] = max(quality[row], _SUSPECT)
+        elif value[row] < kind_low[code] or value[row] > kind_high[code]:
+            flag |= _OUT_OF_RANGE
+            quality[row] = max(quality[row], _SUSPECT)
+        if max_event_ms != NO_EVENT_MS and at < max_event_ms - lateness_ms:
+            flag |= _LATE
+            late += 1
+        max_event_ms = max(max_event_ms, at)
+        flags[row] = flag
+    return max_event_ms, late, copies, refused

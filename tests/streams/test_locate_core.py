@@ -1,0 +1,461 @@
+"""The promises of frame headers and commits, on a hand-moved clock; crashes included."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.dead_letter import DeadLetter, Reason
+from schemas.errors import BadRecord
+from schemas.observation import Cover, Flag, decode_frame
+from schemas.sources import Source
+from streams.coverage import Coverage
+from streams.locate_core import Flush
+from streams.locate_settings import LocateSettings, SourceSettings
+from streams.placing import RawKey, WatermarkState
+from tests.support.decoded_rows import SHARDS, T0, DecodedRow, Tables, nowhere
+
+READINGS_0: RawKey = (0, 0)
+READINGS_1: RawKey = (0, 1)
+TICKETS_0: RawKey = (2, 0)
+FRESH = WatermarkState()
+Log = dict[RawKey, list[DecodedRow]]
+
+
+def no_payloads(offsets: Sequence[int]) -> Mapping[int, bytes | None]:
+    return {offset: b"raw %d" % offset for offset in offsets}
+
+
+def letter(offset: int, source: Source = Source.READINGS) -> DeadLetter:
+    error = BadRecord(Reason.BAD_JSON, "$", "not JSON")
+    return DeadLetter.of(error, topic=source.topic, partition=0, offset=offset, payload=b"{", received_at_ms=T0)
+
+
+@dataclass
+class City:
+    """A locator with a clock that only the test moves; partitions are assigned at offset 0."""
+
+    config: LocateSettings = field(default_factory=LocateSettings)
+    now_ms: int = T0
+    tables: Tables = field(default_factory=Tables)
+
+    def __post_init__(self) -> None:
+        self.locator = self.tables.locator(self.config)
+
+    def assign(self, *keys: RawKey, offset: int = 0, state: WatermarkState = FRESH) -> City:
+        for key in keys:
+            self.locator.assign(key, offset, state, self.now_ms)
+        return self
+
+    def feed(self, key: RawKey, *rows: DecodedRow, letters: Sequence[DeadLetter] = (), upto: int | None = None) -> int:
+        columns = self.tables.columns(rows, source=Source(key[0]), partition=key[1])
+        offsets = [row.offset for row in rows] + [dead.offset for dead in letters]
+        upto = max(offsets) + 1 if upto is None else upto
+        return len(self.locator.feed(columns, letters, upto, self.now_ms, no_payloads))
+
+    def at(self, seconds: float) -> City:
+        self.now_ms = T0 + round(seconds * 1000)
+        return self
+
+    def flush(self, *, level: bool = False) -> Flush:
+        return self.locator.flush(self.now_ms, level=level)
+
+
+def covers(flush: Flush, key: RawKey) -> dict[int, list[Cover]]:
+    """By shard, what a flush says of one raw partition."""
+    found: dict[int, list[Cover]] = defaultdict(list)
+    for frame in flush.frames:
+        header, _ = decode_frame(frame.data)
+        assert header.shard == frame.shard
+        found[frame.shard] += [c for c in header.covers if (c.source, c.partition) == key]
+    return found
+
+
+def the_cover(flush: Flush, key: RawKey) -> Cover:
+    """The cover that all shards are told alike."""
+    told = [cover for shard in covers(flush, key).values() for cover in shard]
+    assert len(told) == SHARDS.count
+    assert len(set(map(str, told))) == 1
+    return told[0]
+
+
+# --- covers and watermarks -----------------------------------------------------------------------------------------
+
+
+def test_a_level_flush_tells_every_shard_the_same_progress() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(5), DecodedRow(7, event_at_ms=T0 + 10), upto=9)
+    flush = city.flush(level=True)
+    cover = the_cover(flush, READINGS_0)
+    assert (cover.first, cover.last) == (0, 8)
+    assert (cover.max_event_ms, cover.watermark_ms) == (T0 + 10, T0 - 4_990)
+    assert cover.arrived_ms == T0 + 1_000
+    assert not cover.idle
+    assert flush.rows == 2
+
+
+def test_the_first_level_flush_speaks_of_partitions_that_have_no_records_yet() -> None:
+    cover = the_cover(City().assign(READINGS_0).flush(level=True), READINGS_0)
+    assert cover.last < cover.first
+    assert (cover.watermark_ms, cover.max_event_ms) == (0, 0)
+
+
+def test_a_flush_between_level_ones_bothers_only_shards_with_rows() -> None:
+    city = City().assign(READINGS_0)
+    city.flush(level=True)
+    row = DecodedRow(0)
+    city.at(0.05).feed(READINGS_0, row)
+    flush = city.flush()
+    assert {frame.shard for frame in flush.frames} == {SHARDS.shard_of(SHARDS.grid.cell(row.lon, row.lat))}
+    assert not flush.commits
+    quiet = city.at(0.1).flush()  # the header interval has passed
+    assert len(quiet.frames) == SHARDS.count - 1
+    assert quiet.rows == 0
+    assert quiet.commits[READINGS_0].offset == 1
+
+
+def test_shards_that_know_all_are_left_in_peace() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.flush(level=True)
+    again = city.at(1).flush()
+    assert again.level
+    assert not again.frames
+    assert not again.commits
+
+
+def test_offsets_without_records_are_covered_and_committed() -> None:
+    city = City().assign(READINGS_0, offset=40)
+    city.locator.advance(READINGS_0, 50)
+    flush = city.flush(level=True)
+    assert (the_cover(flush, READINGS_0).first, the_cover(flush, READINGS_0).last) == (40, 49)
+    assert flush.commits[READINGS_0].offset == 50
+
+
+def test_the_watermark_of_a_cut_partition_waits_for_its_last_piece() -> None:
+    city = City(LocateSettings(max_frame_rows=2)).assign(READINGS_0, READINGS_1)
+    rows = [DecodedRow(i, event_at_ms=T0 + i) for i in range(3)]
+    city.feed(READINGS_0, *rows)
+    city.feed(READINGS_1, DecodedRow(0, event_at_ms=T0 + 50))
+    flush = city.flush()
+    first, second = (decode_frame(frame.data)[0].covers for frame in flush.frames if frame.rows)
+    assert [(c.partition, c.first, c.last, c.max_event_ms, c.watermark_ms) for c in first] == [(0, 0, 1, 0, 0)]
+    assert [(c.partition, c.first, c.last, c.max_event_ms) for c in second] == [(0, 2, 2, T0 + 2), (1, 0, 0, T0 + 50)]
+
+
+# --- commits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_carries_the_watermark_state_at_its_offset() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0, event_at_ms=T0 + 77), upto=4)
+    commit = city.flush(level=True).commits[READINGS_0]
+    assert commit.offset == 4
+    assert WatermarkState.decode(commit.metadata) == WatermarkState(T0 + 77)
+
+
+def test_dead_letters_leave_with_the_flush_that_lets_their_offsets_be_committed() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0), DecodedRow(2, lon=0.0), letters=[letter(1)])
+    flush = city.flush(level=True)
+    assert [(dead.offset, dead.reason) for dead in flush.dead_letters] == [
+        (1, Reason.BAD_JSON),
+        (2, Reason.OUTSIDE_CITY),
+    ]
+    assert flush.dead_letters[1].payload == b"raw 2"
+    assert flush.commits[READINGS_0].offset == 3
+    assert not city.flush(level=True).dead_letters
+    assert city.locator.take_counts().dead == {
+        (Source.READINGS, "bad_json"): 1,
+        (Source.READINGS, "outside_city"): 1,
+    }
+
+
+def test_a_revoked_partition_leaves_nothing_behind() -> None:
+    city = City().assign(READINGS_0, READINGS_1)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.feed(READINGS_1, DecodedRow(0))
+    city.locator.revoke([READINGS_0])
+    flush = city.flush(level=True)
+    assert not any(covers(flush, READINGS_0).values())
+    assert flush.rows == 1
+    assert set(flush.commits) == {READINGS_1}
+    city.assign(READINGS_0, offset=0)  # and it may come back
+
+
+def test_letters_of_a_revoked_partition_are_left_to_its_next_owner() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, letters=[letter(0)])
+    city.locator.revoke([READINGS_0])
+    assert not city.flush(level=True).dead_letters
+
+
+# --- idle sources ----------------------------------------------------------------------------------------------------
+
+
+def idle(city: City) -> bool:
+    """What the shards have been told last."""
+    told = {progress.told[shard][2] for progress in city.locator.assigned.values() for shard in range(SHARDS.count)}
+    assert len(told) == 1
+    return told.pop()
+
+
+def test_a_source_is_idle_when_read_to_its_end_and_quiet_for_long_enough() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.at(4.9).locator.seen_end(READINGS_0, 1, city.now_ms)
+    city.flush(level=True)
+    assert not idle(city)
+    city.at(5.0).locator.seen_end(READINGS_0, 1, city.now_ms)
+    assert the_cover(city.flush(level=True), READINGS_0).idle
+
+
+def test_new_rows_wake_an_idle_source() -> None:
+    city = City().assign(READINGS_0)
+    city.at(6).locator.seen_end(READINGS_0, 0, city.now_ms)
+    city.flush(level=True)
+    assert idle(city)
+    city.at(7).feed(READINGS_0, DecodedRow(0))
+    city.flush(level=True)
+    assert not idle(city)
+
+
+def test_a_source_with_records_left_to_read_is_not_idle() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.at(60).locator.seen_end(READINGS_0, 2, city.now_ms)
+    city.flush(level=True)
+    assert not idle(city)
+
+
+def test_a_broker_that_does_not_answer_makes_no_source_idle() -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.locator.seen_end(READINGS_0, 1, city.now_ms)
+    city.at(600).flush(level=True)
+    assert not idle(city)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        DecodedRow(1, event_at_ms=T0 - 60_000),  # late
+        DecodedRow(1, event_at_ms=T0),  # the same time again
+        DecodedRow(1, event_at_ms=T0 + 10_000_000),  # a future time
+        DecodedRow(1, lon=0.0, event_at_ms=T0 + 1),  # outside the city
+    ],
+)
+def test_rows_that_do_not_move_event_time_on_do_not_keep_a_source_awake(row: DecodedRow) -> None:
+    city = City().assign(READINGS_0)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.at(4).feed(READINGS_0, row)
+    city.at(5).locator.seen_end(READINGS_0, 2, city.now_ms)
+    city.flush(level=True)
+    assert idle(city)
+
+
+# --- urgent tickets --------------------------------------------------------------------------------------------------
+
+
+def ticket(offset: int, urgency: str = "normal", **changes: object) -> DecodedRow:
+    extra = msgspec.json.encode({"text": "水", "urgency": urgency})
+    return DecodedRow(offset, kind="flood", entity=f"T-{offset}", extra=extra, **changes)  # type: ignore[arg-type]
+
+
+def test_an_urgent_ticket_is_handed_back_at_once_as_a_frame_of_its_own() -> None:
+    city = City().assign(TICKETS_0)
+    rows = [ticket(0), ticket(1, "critical"), ticket(2, "urgent"), ticket(3)]
+    rows[3].kind = "fire"
+    columns = city.tables.columns(rows, source=Source.TICKETS)
+    urgent = city.locator.feed(columns, [], 4, T0, no_payloads)
+    assert [u.key for u in urgent] == [b"T-1", b"T-3"]
+    header, batch = decode_frame(urgent[0].data)
+    assert batch.column("offset").to_pylist() == [1]
+    assert [(c.first, c.last) for c in header.covers] == [(1, 1)]
+    assert city.flush(level=True).rows == 4  # they are in the ordinary frames, too
+
+
+def test_an_urgent_ticket_without_a_place_is_urgent_all_the_same() -> None:
+    city = City().assign(TICKETS_0)
+    row = nowhere(0, kind="trapped_person", entity="T-0", extra=b'{"text":"","urgency":"normal"}')
+    assert city.feed(TICKETS_0, row) == 1
+
+
+def test_an_urgent_ticket_that_is_refused_is_a_dead_letter_only() -> None:
+    city = City().assign(TICKETS_0)
+    assert city.feed(TICKETS_0, ticket(0, "critical", lon=0.0)) == 0
+    assert len(city.flush(level=True).dead_letters) == 1
+
+
+def test_a_reading_is_never_urgent() -> None:
+    city = City().assign(READINGS_0)
+    assert city.feed(READINGS_0, DecodedRow(0, kind="fire")) == 0
+
+
+# --- when to flush ---------------------------------------------------------------------------------------------------
+
+
+def test_a_flush_is_due_after_its_interval_or_when_much_has_come() -> None:
+    city = City(LocateSettings(max_flush_rows=3)).assign(READINGS_0)
+    city.flush(level=True)
+    assert not city.at(0.099).locator.due(city.now_ms)
+    city.at(0.01).feed(READINGS_0, DecodedRow(0))
+    assert not city.locator.due(city.now_ms)
+    assert city.at(0.04).locator.due(city.now_ms)
+    city.at(0.01).feed(READINGS_0, DecodedRow(1), DecodedRow(2))
+    assert city.locator.due(city.now_ms)
+    city.flush()
+    assert not city.locator.due(city.now_ms)
+    assert city.at(0.1).locator.due(city.now_ms)  # headers
+
+
+def test_a_flush_is_due_when_many_bytes_wait() -> None:
+    city = City(LocateSettings(max_flush_bytes=1 << 16)).assign(READINGS_0)
+    city.flush(level=True)
+    city.feed(READINGS_0, DecodedRow(0, extra=b'"' + b"x" * (1 << 16) + b'"'))
+    assert city.locator.due(city.now_ms)
+
+
+def test_without_partitions_nothing_is_due() -> None:
+    city = City()
+    assert not city.at(100).locator.due(city.now_ms)
+    assert not city.flush(level=True).frames
+
+
+def test_string_tables_that_a_producer_fills_are_emptied_after_a_flush() -> None:
+    city = City().assign(READINGS_0)
+    city.tables.kinds.crowded_at = 3
+    for n in range(3):
+        city.feed(READINGS_0, *(DecodedRow(4 * n + i, kind=f"made-up-{n}-{i}") for i in range(4)))
+        flush = city.flush(level=True)
+        kinds = [kind for frame in flush.frames for kind in decode_frame(frame.data)[1].column("kind").to_pylist()]
+        assert kinds == [f"made-up-{n}-{i}" for i in range(4)]
+        assert len(city.tables.kinds) == 0
+
+
+# --- a whole log, cut and crashed at random ---------------------------------------------------------------------------
+
+
+@dataclass
+class Reader:
+    """What a join keeps of one shard's log: it drops rows that are covered, then takes over the covers."""
+
+    coverage: dict[RawKey, Coverage] = field(default_factory=lambda: defaultdict(Coverage))
+    watermark: dict[RawKey, int] = field(default_factory=lambda: defaultdict(int))
+    taken: dict[tuple[RawKey, int], tuple[int, int]] = field(default_factory=dict)
+
+    def read(self, data: bytes) -> None:
+        header, batch = decode_frame(data)
+        by_key = {(c.source, c.partition): c for c in header.covers}
+        for row in batch.to_pylist():
+            key = (int(Source.of_topic(row["source"])), row["partition"])
+            offset = row["offset"]
+            assert by_key[key].first <= offset <= by_key[key].last, "a row outside its cover"
+            if self.coverage[key].covers(offset, offset):
+                continue
+            event_at_ms = round(row["event_at"].timestamp() * 1000)
+            assert row["flags"] & Flag.LATE or event_at_ms >= self.watermark[key], "a row behind a told watermark"
+            assert (key, offset) not in self.taken
+            self.taken[key, offset] = (event_at_ms, row["flags"])
+        for key, cover in by_key.items():
+            assert len(self.coverage[key].intervals) <= 1
+            self.coverage[key].add(cover.first, cover.last)
+            assert len(self.coverage[key].intervals) <= 1, "a gap between covers"
+            self.watermark[key] = max(self.watermark[key], cover.watermark_ms)
+
+
+def random_log(chance: random.Random) -> Log:
+    log: Log = {}
+    for key in (READINGS_0, READINGS_1, TICKETS_0):
+        offset, rows = 0, []
+        for i in range(chance.randint(0, 60)):
+            offset += chance.choice((1, 1, 1, 3))
+            lon = chance.choice((121.2005, 121.0 + 0.4 * chance.random(), 0.0))
+            at = T0 + 500 * i - chance.randint(0, 12_000) + chance.choice((0, 0, 0, 10_000_000))
+            rows.append(DecodedRow(offset, event_at_ms=at, lon=lon, received_at_ms=T0 + 500 * i, kind="flood"))
+        log[key] = rows
+    return log
+
+
+def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[Reader], set[bytes]]:
+    """Feed the log in random slices and flushes; a crash loses the locator and the end of its last flush."""
+    readers = [Reader() for _ in range(SHARDS.count)]
+    letters: set[bytes] = set()
+    committed = {key: (0, WatermarkState().encode()) for key in log}
+    config = LocateSettings(max_frame_rows=chance.choice((1, 3, 65_536)), header_interval_ms=50)
+    while True:
+        city = City(config)
+        for key, (offset, metadata) in committed.items():
+            state = WatermarkState.decode(metadata)
+            assert state is not None
+            city.assign(key, offset=offset, state=state)
+        queues = {key: [row for row in rows if row.offset >= committed[key][0]] for key, rows in log.items()}
+        crash_after = chance.randint(0, 12) if crashes else -1
+        while any(queues.values()) and crash_after != 0:
+            crash_after -= 1
+            for key in chance.sample(list(queues), k=2):
+                some = queues[key][: chance.randint(0, 8)]
+                del queues[key][: len(some)]
+                if some:
+                    city.feed(key, *some)
+            if chance.random() < 0.5:
+                continue
+            flush = city.at(chance.random()).flush(level=chance.random() < 0.3)
+            lost = chance.randint(1, 5) if crash_after == 0 else 0
+            for frame in flush.frames[: len(flush.frames) - lost]:
+                readers[frame.shard].read(frame.data)
+            if not lost:
+                letters |= {dead.key for dead in flush.dead_letters}
+                committed |= {key: (commit.offset, commit.metadata) for key, commit in flush.commits.items()}
+        if not any(queues.values()) and crash_after != 0:
+            flush = city.flush(level=True)
+            for frame in flush.frames:
+                readers[frame.shard].read(frame.data)
+            return readers, letters | {dead.key for dead in flush.dead_letters}
+        crashes -= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_crashes_and_cuts_change_neither_rows_nor_flags_nor_letters(seed: int) -> None:
+    log = random_log(random.Random(seed))
+    plain, plain_letters = run(log, random.Random(seed + 1), crashes=0)
+    rough, rough_letters = run(log, random.Random(seed + 2), crashes=3)
+    assert [reader.taken for reader in rough] == [reader.taken for reader in plain]
+    assert rough_letters == plain_letters
+    everything = {(key, row.offset) for key, rows in log.items() for row in rows}
+    seen = {at for reader in plain for at in reader.taken}
+    dead = {
+        (key, row.offset)
+        for key, rows in log.items()
+        for row in rows
+        if row.lon == 0.0 or row.event_at_ms > T0 + 5_000_000
+    }
+    assert seen | dead == everything
+    assert not seen & dead
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ({"zone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({"zone": "../etc/passwd"}, "passwd"),
+        ({"datum": "EPSG:4326"}, "EPSG:4326"),
+        ({"lateness_ms": -1}, "lateness_ms"),
+        ({"latness_ms": 1}, "latness_ms"),
+    ],
+)
+def test_bad_source_settings_are_refused_by_name(bad: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        SourceSettings(**bad)  # type: ignore[arg-type]
