@@ -150,7 +150,8 @@ class Threshold(Detector[ThresholdSettings]):
         counts = settings.aggregate in (Aggregate.COUNT, Aggregate.DISTINCT)
         self.category = settings.category
         self.title_zh = settings.label_zh or kinds.title(source, settings.metric, language="zh")
-        self.title_en = settings.label_en or kinds.title(source, settings.metric, language="en")
+        title_en = settings.label_en or kinds.title(source, settings.metric, language="en")
+        self.title_en = title_en[:1].upper() + title_en[1:]
         self._unit = settings.unit or ("" if counts or known is None else UNIT_SIGNS.get(known.unit, known.unit or ""))
 
     @property

@@ -104,7 +104,7 @@ def test_the_sentences_say_value_level_and_unit() -> None:
     explanation = detector.explain(view, 0, detector.judge(view))
     assert explanation.sentence_zh == "气温近 5 分钟均值为 37.2 °C（4 个样本），达到或高于“较大”阈值 37 °C。"
     assert explanation.sentence_en == (
-        "air temperature: mean of 5 min is 37.2 °C (4 samples), at or above the moderate level of 37 °C."
+        "Air temperature: mean of 5 min is 37.2 °C (4 samples), at or above the moderate level of 37 °C."
     )
     assert explanation.values == {"value": 37.25, "samples": 4.0}
     assert explanation.thresholds["raise_at_2"] == 37.0
@@ -116,8 +116,8 @@ def test_words_and_unit_are_the_settings_then_the_registrys_then_the_metrics_own
         view = ArrayView(detector, 1, {"value": 50})
         return detector.explain(view, 0, detector.judge(view)).sentence_en
 
-    assert sentence(aggregate=Aggregate.COUNT).startswith("air temperature: count of 1 min is 50 (")  # no degrees
-    assert sentence(metric="tide", unit="m", aggregate=Aggregate.SUM).startswith("tide: sum of 1 min is 50 m (")
+    assert sentence(aggregate=Aggregate.COUNT).startswith("Air temperature: count of 1 min is 50 (")  # no degrees
+    assert sentence(metric="tide", unit="m", aggregate=Aggregate.SUM).startswith("Tide: sum of 1 min is 50 m (")
     assert sentence(label_en="Heat", unit="K", aggregate=Aggregate.SUM).startswith("Heat: sum of 1 min is 50 K (")
 
 

@@ -105,7 +105,7 @@ def view_of(minute: Minute, state: Any = None) -> ArrayView:
         (at(10, 50, COLLISION, CALLER), 0.856),
         (at(50, 50, {"collision": 2}), 0.84),
         (at(50, 50, {"collision": 20}), 0.84),  # the third event shows the same picture
-        (at(50, 50), 0.4),
+        (at(50, 50), 0.7),  # that there is none
         (at(None, None), 0.0),
     ],
 )
