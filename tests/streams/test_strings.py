@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.strings import MISSING, StringTable, intern
+from streams.strings import MISSING, StringTable, intern_bytes
 from streams.words import padded
 
 
@@ -28,13 +28,8 @@ def test_strings_that_differ_only_in_trailing_zero_bytes_get_different_codes() -
 
 def test_a_kernel_adds_until_the_room_is_used_and_python_grows_the_table() -> None:
     table = StringTable(room=2)
-    buffer = padded(b"waterlevelspeed")
-    arrays = (table.arena, table.starts, table.lengths, table.slots, table.state)
-    assert [intern(buffer, 0, 5, *arrays), intern(buffer, 5, 5, *arrays), intern(buffer, 10, 5, *arrays)] == [
-        0,
-        1,
-        MISSING,
-    ]
+    codes = [intern_bytes(padded(name), len(name), table.header) for name in (b"water", b"level", b"speed")]
+    assert codes == [0, 1, MISSING]
     assert table.add("speed") == 2
     assert table.values == ["water", "level", "speed"]
     assert len(table.starts) > 2
