@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from schemas.dead_letter import Reason
@@ -38,7 +38,7 @@ def event_time_ms(ts: Any, zone: ZoneInfo) -> int:
         raise BadRecord(Reason.BAD_TYPE, PATH, f"expected an integer or a string, got {shown(ts)}{hint}")
     if MIN_EVENT_MS <= at_ms < MAX_EVENT_MS:
         return at_ms
-    _out_of_range(ts, at_ms)
+    raise _out_of_range(ts)
 
 
 def _parse(text: str, zone: ZoneInfo) -> int:
@@ -81,7 +81,7 @@ def _offset_s(written: str | None, start: datetime) -> int:
     return -east_s if written[0] == "-" else east_s
 
 
-def _out_of_range(ts: int | str, at_ms: int) -> NoReturn:
+def _out_of_range(ts: int | str) -> BadRecord:
     hint = ""
     if type(ts) is int:
         if MIN_EVENT_MS // 1000 <= ts < MAX_EVENT_MS // 1000:
@@ -91,6 +91,6 @@ def _out_of_range(ts: int | str, at_ms: int) -> NoReturn:
         elif MIN_EVENT_MS * 1_000_000 <= ts < MAX_EVENT_MS * 1_000_000:
             hint = "; looks like nanoseconds, divide by 1000000"
     low, high = (datetime.fromtimestamp(edge / 1000, UTC).date() for edge in (MIN_EVENT_MS, MAX_EVENT_MS))
-    raise BadRecord(
+    return BadRecord(
         Reason.BAD_TIME, PATH, f"expected a time from {low} to before {high}, in milliseconds, got {shown(ts)}{hint}"
     )

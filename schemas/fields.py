@@ -58,6 +58,8 @@ def note(
     more: dict[str, Any] = {"x-class": of.value, "x-zh": zh, **(schema or {})}
     if unit is not None:
         more["x-unit"] = unit
+    if mask is not None:
+        more["x-mask"] = mask
     return msgspec.Meta(
         description=f"{en}\n{zh}",
         examples=list(examples) or None,

@@ -17,6 +17,9 @@ from schemas.raw import MAX_DEPTH
 SHOWN_CHARS: Final = 64
 
 _Pairs = list[tuple[str, Any]]
+_LONE_SURROGATE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 
 
 def shown(value: Any, *, secret: bool = False) -> str:
@@ -56,14 +59,18 @@ def explain(raw: bytes, error: Exception) -> BadRecord:
         return BadRecord(Reason.BAD_JSON, "$", f"expected UTF-8, got {raw[wrong.start]:#04x} (byte {wrong.start})")
     if isinstance(error, msgspec.ValidationError):  # the only one without a schema: a number beyond a double
         return _number_too_large(text)
+    what = str(error)
     hint = ""
-    if text.startswith("\ufeff"):
+    if _LONE_SURROGATE.search(text):  # msgspec takes some of these for the end of the input
+        what = "JSON is malformed"
+        hint = "; an escape that is half of a surrogate pair is no character"
+    elif text.startswith("\ufeff"):
         hint = "; remove the byte order mark"
     elif found := re.search(r"[:\[,]\s*(-?(?:NaN|Infinity|nan|inf))\b", text):
         hint = f"; {found.group(1)} is not JSON"
     elif re.match(r"\s*\{\s*'", text):
         hint = "; JSON strings have double quotes"
-    return BadRecord(Reason.BAD_JSON, "$", f"{error}{hint}")
+    return BadRecord(Reason.BAD_JSON, "$", f"{what}{hint}")
 
 
 def refuse_duplicates(raw: bytes, record: dict[str, Any]) -> None:

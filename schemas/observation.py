@@ -183,5 +183,9 @@ def _difference(schema: pa.Schema) -> str:
         return f"expected {', '.join(OBSERVATION.names)}; got {', '.join(schema.names) or 'none'}"
     for ours, theirs in zip(OBSERVATION, schema, strict=True):
         if not ours.equals(theirs):
-            return f"expected {ours}, got {theirs}"
+            return f"expected {_words(ours)}, got {_words(theirs)}"
     return "no difference"
+
+
+def _words(field: pa.Field) -> str:
+    return f"{field.name}: {field.type}{'' if field.nullable else ' not null'}"

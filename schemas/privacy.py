@@ -42,7 +42,6 @@ _PROVINCES: Final = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘�
 _NARROW: Final = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("ｘ"): ord("x"), 0x3000: ord(" ")}
 
 _GAP = r"[ \-－—–·.]?"  # what people put between the groups of a number
-_TEXT_RULES: Final[tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]]
 
 
 def mask_name(name: str) -> str:
@@ -99,7 +98,7 @@ def mask_text(text: str) -> str:
     """Free text without the numbers, plates and labelled names in it (see the head of this file)."""
     while True:  # hiding one number can bare another beside it; stars only grow, so this ends
         masked = text
-        for pattern, mask in _TEXT_RULES:
+        for pattern, mask in _text_rules():
             masked = _replace(pattern, mask, masked)
         if masked == text:
             return text
@@ -223,9 +222,15 @@ _LOOSE_FIELD = re.compile(
     re.DOTALL,
 )
 _SPOKEN = "零〇一二三四五六七八九幺两"
-_TEXT_RULES = tuple(
-    (re.compile(pattern), mask)
-    for pattern, mask in (
+
+
+@cache
+def _text_rules() -> tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]:
+    """What is looked for in free text, in this order, each as the group x of its pattern."""
+    rules = (
+        # identity numbers, cards and cards; first, because their groups look like landlines
+        (rf"(?<![0-9])(?P<x>[0-9]{{6}}{_GAP}[0-9]{{8}}{_GAP}[0-9]{{3}}[0-9Xx])(?![0-9])", mask_id_number),
+        (r"(?<![0-9])(?P<x>[0-9]{4}(?:[ \-][0-9]{4}){3}(?:[ \-][0-9]{1,3})?)(?![0-9])", mask_id_number),
         # mobile, with or without country code and gaps
         (rf"(?<![0-9])(?P<x>(?:(?:\+|00)86{_GAP})?1[3-9][0-9]{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}})(?![0-9])", mask_phone),
         # landline with area code, and extension
@@ -240,9 +245,7 @@ _TEXT_RULES = tuple(
         ),
         # mobile as it is spoken
         (rf"(?<![{_SPOKEN}])(?P<x>[一幺][三四五六七八九][{_SPOKEN}]{{9}})(?![{_SPOKEN}])", mask_id_number),
-        # identity numbers, cards, anything else that long
-        (rf"(?<![0-9])(?P<x>[0-9]{{6}}{_GAP}[0-9]{{8}}{_GAP}[0-9]{{3}}[0-9Xx])(?![0-9])", mask_id_number),
-        (r"(?<![0-9])(?P<x>[0-9]{4}(?:[ \-][0-9]{4}){3}(?:[ \-][0-9]{1,3})?)(?![0-9])", mask_id_number),
+        # anything else that long
         (r"(?P<x>[0-9]{11,}[Xx]?)", mask_id_number),
         # number plates, of new energy vehicles too
         (
@@ -257,4 +260,4 @@ _TEXT_RULES = tuple(
             mask_name,
         ),
     )
-)
+    return tuple((re.compile(pattern), mask) for pattern, mask in rules)

@@ -1,0 +1,112 @@
+"""One example of each message, valid by the classes, the decoder and the generated schemas (a test holds that).
+
+People in them are invented; the telephone number belongs to nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.alert import Action, Alert, make_alert_id
+from schemas.camera_event import CameraEvent
+from schemas.dead_letter import DeadLetter, Reason
+from schemas.errors import BadRecord
+from schemas.observation import Cover, FrameHeader
+from schemas.reading import Reading
+from schemas.ticket import Ticket
+
+_START_MS: Final = 1_782_864_000_000  # 2026-07-01T00:00:00Z
+_CELL: Final = 172_831
+
+READING: Final = Reading(
+    device_id="WL-0042",
+    metric="water_level_mm",
+    value=152.5,
+    ts=_START_MS + 12_000,
+    unit="mm",
+    lon=121.4365,
+    lat=31.1934,
+    datum="WGS-84",
+    quality="good",
+    device_type="radar_level",
+)
+CAMERA_EVENT: Final = CameraEvent(
+    camera_id="CAM-0107",
+    event="waterlogging",
+    confidence=0.87,
+    ts="2026-07-01T08:00:31+08:00",
+    lon=121.4366,
+    lat=31.1935,
+    datum="GCJ-02",
+    track_id=7,
+    count=1,
+    bbox=[102.0, 340.5, 611.0, 702.0],
+    snapshot_url="https://media.example/cam/107/1782864031.jpg",
+    plate_hash="b3c1f0",
+)
+TICKET: Final = Ticket(
+    ticket_id="12345-20260701-000123",
+    category="flood",
+    text="漕溪北路下立交积水，车辆无法通行，请尽快处理",
+    ts="2026-07-01 08:00:45",
+    address="徐汇区漕溪北路398号",
+    urgency="urgent",
+    caller_name="王小明",
+    caller_phone="13800138000",
+    channel="phone",
+)
+ALERT: Final = Alert(
+    alert_id=make_alert_id("waterlogging", 1, _CELL, _START_MS),
+    revision=0,
+    action=Action.RAISE,
+    detector="waterlogging",
+    detector_version=1,
+    category="waterlogging",
+    cell=_CELL,
+    lon=121.4365,
+    lat=31.1934,
+    onset_ms=_START_MS,
+    window_start_ms=_START_MS,
+    window_end_ms=_START_MS + 60_000,
+    severity=2,
+    confidence=0.9,
+    reason="level_and_camera",
+    values={"level_mm": 152.5, "camera": 1.0, "tickets": 1.0, "rain_mm_h": None},
+    thresholds={"level_mm": 150.0},
+    evidence=["readings:0:1042", "camera-events:2:77", "tickets:1:5"],
+    sentence_zh="积水深度 152.5 毫米，超过 150 毫米，摄像头与市民来电均已证实。",
+    sentence_en="standing water of 152.5 mm, above 150 mm, confirmed by a camera and a caller.",
+    watermark_ms=_START_MS + 61_500,
+)
+DEAD_LETTER: Final = DeadLetter.of(
+    BadRecord(Reason.BAD_TYPE, "$.value", 'expected a number, got "cat"'),
+    topic="readings",
+    partition=3,
+    offset=1042,
+    payload=b'{"device_id":"WL-0042","metric":"water_level_mm","value":"cat","ts":1782864012000}',
+    received_at_ms=_START_MS + 12_350,
+)
+FRAME_HEADER: Final = FrameHeader(
+    shard=3,
+    covers=[
+        Cover(
+            source=0,
+            partition=0,
+            first=1000,
+            last=1999,
+            watermark_ms=_START_MS + 7_000,
+            max_event_ms=_START_MS + 12_000,
+            idle=False,
+            arrived_ms=_START_MS + 12_350,
+        )
+    ],
+)
+
+EXAMPLES: Final[dict[str, Any]] = {
+    "reading": READING,
+    "camera_event": CAMERA_EVENT,
+    "ticket": TICKET,
+    "alert": ALERT,
+    "dead_letter": DEAD_LETTER,
+    "frame_header": FRAME_HEADER,
+}
