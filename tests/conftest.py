@@ -38,5 +38,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def clickhouse_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """http://127.0.0.1:port of a ClickHouse engine of this test run; a test makes a database of its own."""
+    from deploy.local.clickhouse import LocalClickHouse
+
+    with LocalClickHouse(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
 def project_root() -> Path:
     return Path(__file__).resolve().parent.parent

@@ -6,9 +6,9 @@ PIPE_FD is the read end of a pipe whose only write end the asking process holds.
 process goes, kill -9 included, so end-of-file is both the request to stop and the alarm that nobody is left to ask.
 A forked child of the asker may hold a copy of the write end, so a change of parent is watched for as well.
 
-On either, or on SIGTERM/SIGINT, the command gets SIGTERM, GRACE_S seconds, then SIGKILL; the guard's exit status is the
-command's. Should the guard itself be killed, Linux kills the command (PR_SET_PDEATHSIG: safe here, unlike in a program
-with threads, where the death of the *thread* that forked counts as the parent's).
+On either, or on SIGTERM/SIGINT, the command gets SIGTERM, GRACE_S seconds, then SIGKILL; on SIGUSR1 it gets SIGKILL at
+once. The guard's exit status is the command's. Should the guard itself be killed, Linux kills the command
+(PR_SET_PDEATHSIG: safe here, unlike in a program with threads, where the death of the *thread* that forked counts).
 
 Standard library only, and run by path: it must start in milliseconds and must not depend on what is installed.
 """
@@ -46,6 +46,13 @@ def main(argv: list[str]) -> int:
         os.sched_setaffinity(0, cpus)
     me = os.getpid()
     asked_to_stop: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def kill_now(_number: int, _frame: object) -> None:
+        if child is not None:
+            child.kill()
+
+    signal.signal(signal.SIGUSR1, kill_now)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # an asker that waits with sigwait() hands its blocked signals down
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: asked_to_stop.append(received))

