@@ -27,7 +27,7 @@ from streams.migrations import (
     pending_migrations,
     split_statements,
 )
-from tests.support.archive_frames import T0_MS, cover, frame, row
+from tests.support.archive_frames import T0_MS, alert, cover, frame, row
 from tests.support.stores import embedded_store
 
 TABLES = {"observations": OBSERVATION, "tickets": TICKETS, "personal_fields": PERSONAL, "alerts": ALERTS,
@@ -54,7 +54,8 @@ def columns(store: Store, table: str) -> dict[str, str]:
 
 
 def as_column(name: str) -> str:
-    return name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name
+    """`onset_ms` of a message is the column `onset_at`, `received_at_ms` is `received_at`."""
+    return name.removesuffix("_ms").removesuffix("_at") + "_at" if name.endswith("_ms") else name
 
 
 def test_observations_has_the_columns_of_a_frame(store: Store) -> None:
@@ -165,33 +166,6 @@ def test_statements_are_split_outside_quotes_only() -> None:
 
 
 # --- views: duplicate-free before any merge, and without personal values ---------------------------------------------
-
-
-def alert(revision: int, action: Action, severity: int, **given: object) -> Alert:
-    plain = {
-        "alert_id": "waterlogging-1-7-1767225600000",
-        "revision": revision,
-        "action": action,
-        "detector": "waterlogging",
-        "detector_version": 1,
-        "category": "waterlogging",
-        "cell": 7,
-        "lon": 121.4,
-        "lat": 31.2,
-        "onset_ms": T0_MS,
-        "window_start_ms": T0_MS + 60_000 * revision,
-        "window_end_ms": T0_MS + 60_000 * (revision + 1),
-        "severity": severity,
-        "confidence": 0.9,
-        "reason": "level_and_camera",
-        "values": {"level": 151.0, "camera": None},
-        "thresholds": {"level": 150.0},
-        "evidence": ["readings:0:1"],
-        "sentence_zh": "积水",
-        "sentence_en": "water",
-        "watermark_ms": T0_MS + 60_000,
-    }
-    return Alert(**{**plain, **given})  # type: ignore[arg-type]
 
 
 def test_views_show_a_row_once_though_the_table_has_it_twice(store: Store) -> None:

@@ -1,13 +1,15 @@
-"""Observation frames made by hand for the archive's tests: a few rows in words, or many at random from a seed."""
+"""Frames and alerts made by hand for the archive's tests: a few rows in words, or many at random from a seed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
+from schemas.alert import Action, Alert
 from schemas.observation import NO_PLACE_E7, OBSERVATION, Cover, FrameHeader, encode_frame
 from schemas.sources import Source
 
@@ -109,6 +111,34 @@ def many_readings(first: int, count: int, *, partition: int = 0, span_ms: int = 
     made = pa.RecordBatch.from_arrays([columns[field.name] for field in OBSERVATION], schema=OBSERVATION)
     covers = [cover(Source.READINGS, partition, first, first + count - 1)]
     return encode_frame(FrameHeader(shard=0, covers=covers), made)
+
+
+def alert(revision: int, action: Action, severity: int, **given: Any) -> Alert:
+    """One record of an alert; what is not given is plain."""
+    plain = {
+        "alert_id": "waterlogging-1-7-1767225600000",
+        "revision": revision,
+        "action": action,
+        "detector": "waterlogging",
+        "detector_version": 1,
+        "category": "waterlogging",
+        "cell": 7,
+        "lon": 121.4,
+        "lat": 31.2,
+        "onset_ms": T0_MS,
+        "window_start_ms": T0_MS + 60_000 * revision,
+        "window_end_ms": T0_MS + 60_000 * (revision + 1),
+        "severity": severity,
+        "confidence": 0.9,
+        "reason": "level_and_camera",
+        "values": {"level": 151.0, "camera": None},
+        "thresholds": {"level": 150.0},
+        "evidence": ["readings:0:1"],
+        "sentence_zh": "积水",
+        "sentence_en": "water",
+        "watermark_ms": T0_MS + 60_000,
+    }
+    return msgspec.convert({**plain, **given}, Alert)
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
