@@ -211,6 +211,16 @@ async def test_the_unfinished_batch_is_done_again_exactly_even_when_more_frames_
     assert world.store.offsets == list(range(100))
 
 
+async def test_an_heir_knows_the_raw_offsets_of_finished_batches(world: World) -> None:
+    await world.produce(reading_frame(0, 9))
+    await world.feed(world.lane())
+    await world.produce(reading_frame(5, 14))
+    heir = world.lane()
+    await world.feed(heir)
+    await heir.flush()
+    assert world.store.offsets == list(range(15))
+
+
 async def test_frames_that_the_committed_offset_skipped_are_read_from_the_topic(world: World) -> None:
     await world.produce(*(reading_frame(at * 5, at * 5 + 4) for at in range(200)))
     lane = world.lane()
