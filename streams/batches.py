@@ -14,9 +14,9 @@ class RawBatch:
     """One Kafka record batch, records still packed in message format v2.
 
     `timestamp_ms` is the broker's append time (`log_append`) or else the latest record time in the batch. Records
-    below `skip_before`, the consumer's position when it came to this batch, are not wanted; offsets from there to
-    `base_offset` hold no records at all (control batches, aborted transactions, compacted away). -1 means
-    `base_offset`.
+    below `skip_before`, the end of what the consumer was handed before, are not wanted; offsets from there to
+    `base_offset` hold nothing for us (control batches, aborted transactions, compacted away), and are settled with
+    this batch, so that the offsets covered have no gaps. -1 means `base_offset`.
     """
 
     base_offset: int

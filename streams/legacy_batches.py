@@ -51,7 +51,7 @@ def legacy_batch(data: memoryview, position: int, now_ms: int) -> Batch:
     def refused(detail: str, reason: Reason) -> CorruptBatch:
         # A wrapper has the offset of its last message; where its first one is, only its inside would say.
         first, following = min(offset, position), max(offset, position) + 1
-        return CorruptBatch(first, following, now_ms, data, detail, reason, skip_before=position)
+        return CorruptBatch(first, following, now_ms, data, detail, reason)
 
     if magic > 1:
         return refused(f"message format {magic} is not one of 0, 1, 2", Reason.UNSUPPORTED_BATCH)
@@ -65,7 +65,7 @@ def legacy_batch(data: memoryview, position: int, now_ms: int) -> Batch:
             )
             return refused(detail, Reason.UNSUPPORTED_BATCH)
         messages = [wrapper] if codec is Codec.NONE else _unpack(wrapper, codec, magic)
-        return _as_batch(wrapper, messages, position, now_ms)
+        return _as_batch(wrapper, messages, now_ms)
     except (ValueError, struct.error, BrokenData) as error:
         return refused(f"message format {magic}: {error}", Reason.CORRUPT_BATCH)
     except NoRoom:
@@ -119,7 +119,7 @@ def _unpack(wrapper: _Message, codec: Codec, magic: int) -> list[_Message]:
     return [message._replace(offset=message.offset + shift) for message in messages]
 
 
-def _as_batch(wrapper: _Message, messages: list[_Message], position: int, now_ms: int) -> RawBatch:
+def _as_batch(wrapper: _Message, messages: list[_Message], now_ms: int) -> RawBatch:
     base = messages[0].offset
     payload = bytearray()
     previous = base - 1
@@ -138,7 +138,7 @@ def _as_batch(wrapper: _Message, messages: list[_Message], position: int, now_ms
     log_append = bool(wrapper.attributes & _LOG_APPEND)
     timestamp = wrapper.timestamp if log_append else max(message.timestamp for message in messages)
     received = timestamp if 0 <= timestamp < MAX_EVENT_MS else now_ms
-    return RawBatch(base, previous + 1, len(messages), received, log_append, bytes(payload), skip_before=position)
+    return RawBatch(base, previous + 1, len(messages), received, log_append, bytes(payload))
 
 
 def _append_varint(data: bytearray, value: int) -> None:

@@ -15,6 +15,7 @@ import struct
 import time
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import aiokafka
@@ -95,14 +96,19 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
     """Iterates the batches of one partition's fetch response; the rest of aiokafka sees a PartitionRecords.
 
     `suspects` (one dict per consumer) remembers batches whose checksum failed: such a batch is fetched once more, in
-    case its bytes were hurt on the way, before it is given up as corrupt.
+    case its bytes were hurt on the way, before it is given up as corrupt. `nothing` (likewise) remembers a run of
+    offsets (first, behind the last) at the end of a response that held no records for us: the next batch settles them.
     """
 
     suspects: dict[TopicPartition, int]
+    nothing: dict[TopicPartition, tuple[int, int]]
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Batch]:
         records: RawMemoryRecords = self._records
+        settled, behind = self.nothing.pop(self._tp, (0, -1))
+        if behind != self.next_fetch_offset:
+            settled = self.next_fetch_offset
         while records.has_next():
             data = records.next_batch()
             position = self.next_fetch_offset
@@ -110,13 +116,13 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
             if len(data) < _SMALLEST_LEGACY:
                 base = int.from_bytes(data[:8], "big", signed=True)
                 detail = f"a batch of {len(data)} bytes is smaller than any header"
-                batch = CorruptBatch(base, max(base, position) + 1, _now_ms(), data, detail, skip_before=position)
+                batch = CorruptBatch(base, max(base, position) + 1, _now_ms(), data, detail)
             elif data[_MAGIC_AT] == 2 and len(data) >= _HEADER.size:
                 if self._check_crcs and not self._checksum_holds(data):
                     base = int.from_bytes(data[:8], "big", signed=True)
                     if self.suspects.get(self._tp) != base:
                         self.suspects[self._tp] = base
-                        return
+                        break
                     batch = _broken_checksum(data, position, records.next_base_offset())
                 else:
                     batch = self._read_batch(data, position)
@@ -127,7 +133,11 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
             # The next fetch starts behind the batch, also when compaction took its last records.
             self.next_fetch_offset = max(batch.next_offset, position)
             if batch.next_offset > position:
+                batch = replace(batch, skip_before=settled)
+                settled = batch.next_offset
                 yield batch
+        if settled < self.next_fetch_offset:
+            self.nothing[self._tp] = (settled, self.next_fetch_offset)
 
     @staticmethod
     def _checksum_holds(data: memoryview) -> bool:
@@ -140,7 +150,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
         if last_delta < 0 or count < 0 or count > last_delta + 1:
             detail = f"the header says {count} records in {last_delta + 1} offsets"
             next_offset = base + 1 if last_delta < 0 else next_offset
-            return CorruptBatch(base, max(next_offset, position + 1), _now_ms(), data, detail, skip_before=position)
+            return CorruptBatch(base, max(next_offset, position + 1), _now_ms(), data, detail)
         if self._isolation_level == _READ_COMMITTED and producer >= 0:
             self._consume_aborted_up_to(base)
             if attributes & _CONTROL:
@@ -157,9 +167,9 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
         if code not in _CODECS:
             detail = f"compression codec {code} is not one of none, gzip, snappy, lz4, zstd"
             reason = Reason.UNSUPPORTED_BATCH
-            return CorruptBatch(base, next_offset, received, data, detail, reason, skip_before=position)
+            return CorruptBatch(base, next_offset, received, data, detail, reason)
         log_append = bool(attributes & _LOG_APPEND)
-        return RawBatch(base, next_offset, count, received, log_append, payload, _CODECS[code], position)
+        return RawBatch(base, next_offset, count, received, log_append, payload, _CODECS[code])
 
 
 _CODECS: Final = {codec.value: codec for codec in Codec}
@@ -180,7 +190,7 @@ def _broken_checksum(data: memoryview, position: int, following: int | None) -> 
         next_offset = base + 1
     received = timestamp if 0 <= timestamp < MAX_EVENT_MS else _now_ms()
     detail = "the checksum of the batch (CRC-32C) does not match its bytes, fetched twice"
-    return CorruptBatch(base, max(next_offset, position + 1), received, data, detail, skip_before=position)
+    return CorruptBatch(base, max(next_offset, position + 1), received, data, detail)
 
 
 def _is_abort_marker(data: memoryview) -> bool:
@@ -236,7 +246,7 @@ _PARTITION_RECORDS_PARAMETERS: Final = (
 def install_seam(fetcher: Any) -> None:
     """Make this one aiokafka fetcher, which has not fetched yet, yield whole batches."""
     check_seam()
-    own_records = type("RawPartitionRecordsOfOneConsumer", (RawPartitionRecords,), {"suspects": {}})
+    own_records = type("RawPartitionRecordsOfOneConsumer", (RawPartitionRecords,), {"suspects": {}, "nothing": {}})
     original = aiokafka_fetcher.Fetcher._proc_fetch_request
     names = dict(original.__globals__)
     names["MemoryRecords"] = RawMemoryRecords
@@ -324,6 +334,20 @@ class RawBatchConsumer:
         """The offset behind the partition's last record, as the last fetch saw it; None before the first fetch."""
         mark = self._consumer.highwater(partition)
         return None if mark is None else int(mark)
+
+    def standing(self, partition: TopicPartition) -> tuple[int, int, int] | None:
+        """(position, end, when): the offset handed out next, and the partition's end as a fetch saw it at `when`
+        (epoch ms).
+
+        None while the partition is not ours, or before its first fetch. A broker that does not answer leaves `when`
+        behind.
+        """
+        if partition not in self._consumer.assignment():
+            return None
+        state = self._consumer._subscription.subscription.assignment.state_value(partition)
+        if state is None or not state.has_valid_position or state.highwater is None or state.timestamp is None:
+            return None
+        return int(state.position), int(state.highwater), int(state.timestamp)
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._consumer.assignment())
