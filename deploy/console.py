@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -30,6 +31,9 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     """A mistake in Tongguan itself (sysexits' EX_SOFTWARE)."""
 
+
+CHATTY: Final = ("aiokafka", "clickhouse_connect", "kafka", "urllib3")
+"""Libraries that log each of their own retries; the commands tell the outcome once, in words of their own."""
 
 out: Final = Console(highlight=False, soft_wrap=True, markup=False)
 err: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -80,6 +84,8 @@ class TongguanGroup(TyperGroup):
     """The outermost command: the one place where an error becomes a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:  # typer's own context type is private
+        for chatty in CHATTY:
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)
         try:
             return super().invoke(ctx)
         except TongguanError as error:

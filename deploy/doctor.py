@@ -143,7 +143,7 @@ def check_kafka(config: TongguanConfig) -> Iterator[Finding]:
     try:
         differences = inspect(bootstrap, specs, options=config.kafka.kafka_python_options(), timeout_s=QUICK_S)
     except BrokerAway as error:
-        yield Finding("kafka", Status.AWAY, str(error), "see that it runs and that the address is right")
+        yield Finding("kafka", Status.AWAY, str(error))
         return
     except (BrokerError, OSError) as error:  # OSError: a certificate file that cannot be read
         yield Finding("kafka", Status.WRONG, str(error), "check kafka.security_protocol and the credentials")

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
+from pydantic import SecretStr
 
 from deploy.config import TongguanConfig
 from schemas.errors import TongguanError
@@ -88,7 +89,8 @@ def with_endpoints(config: TongguanConfig) -> TongguanConfig:
     if kafka.bootstrap is None:
         kafka = kafka.model_copy(update={"bootstrap": running.kafka})
     if clickhouse.url is None:
-        clickhouse = clickhouse.model_copy(update={"url": running.clickhouse})
+        login = {"user": "default", "password": SecretStr("")}  # the local engine's, whatever a server's would be
+        clickhouse = clickhouse.model_copy(update={"url": running.clickhouse, **login})
     return config.model_copy(update={"kafka": kafka, "clickhouse": clickhouse})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.console import UsageProblem, say
-from streams.topics import BrokerAway, check_reachable
+from streams.topics import BrokerAway, check_reachable, partition_counts
 
 POLL_MS: Final = 500
 AWAY_CHECK_S: Final = 5.0
@@ -35,9 +34,11 @@ async def follow(
 
     With `once` it ends at what was the end when it began, else never. Raises BrokerAway, UsageProblem.
     """
-    await asyncio.to_thread(check_reachable, bootstrap)
-    # aiokafka tells every retry of its own at warning level and more; we tell the user once, in `_notice_absence`
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    existing = await asyncio.to_thread(partition_counts, bootstrap, options=options)
+    if topic not in existing:
+        names = ", ".join(sorted(existing)) or "none at all"
+        raise UsageProblem(f"topic {topic!r} does not exist at {bootstrap}; there are: {names}")
+    partitions = [TopicPartition(topic, number) for number in range(existing[topic])]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
@@ -47,7 +48,6 @@ async def follow(
     )
     try:
         await consumer.start()
-        partitions = await _partitions(consumer, topic)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await _seek(consumer, partitions, start, ends)
@@ -69,15 +69,6 @@ async def follow(
         raise BrokerAway(f"kafka at {bootstrap}: {error}") from error
     finally:
         await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    # all topics are listed first: asking a broker for one that is missing may create it
-    existing = await consumer.topics()
-    if topic not in existing:
-        names = ", ".join(sorted(name for name in existing if not name.startswith("__"))) or "none at all"
-        raise UsageProblem(f"topic {topic!r} does not exist on this broker; there are: {names}")
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
 
 
 async def _seek(

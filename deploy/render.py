@@ -18,7 +18,7 @@ from deploy.options import Lang
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH, Action, Alert, decode_alert
 from schemas.dead_letter import DeadLetter, decode_dead_letter
 from schemas.errors import FrameError, MessageError
-from schemas.observation import NO_CELL, NO_PLACE_E7, Flag, Quality, decode_frame
+from schemas.observation import E7, NO_CELL, NO_PLACE_E7, Flag, Quality, decode_frame
 from schemas.privacy import mask_extra, mask_payload, mask_text
 
 SEVERITY_STYLE: Final = {1: "blue", 2: "yellow", 3: "dark_orange", 4: "bold red"}
@@ -146,7 +146,8 @@ def _observation(shard: int, row: dict[str, Any], style: Style) -> Shown:
     event_at, received_at = row.pop("event_at"), row.pop("received_at")
     event_at_ms = int(event_at.timestamp() * 1000)
     flags = [flag.name.lower() for flag in Flag if row["flags"] & flag and flag.name]
-    placed = row["lon_e7"] != NO_PLACE_E7
+    lon_e7, lat_e7 = row.pop("lon_e7"), row.pop("lat_e7")
+    placed = lon_e7 != NO_PLACE_E7
     extra = mask_extra(row["extra"])
     document = {
         "event_at_ms": event_at_ms,
@@ -154,8 +155,8 @@ def _observation(shard: int, row: dict[str, Any], style: Style) -> Shown:
         "shard": shard,
         **row,
         "flags": flags,
-        "lon": row["lon_e7"] / 1e7 if placed else None,
-        "lat": row["lat_e7"] / 1e7 if placed else None,
+        "lon": lon_e7 / E7 if placed else None,
+        "lat": lat_e7 / E7 if placed else None,
         "extra": extra if extra is None else json.loads(extra),
     }
     value = "-" if row["value"] != row["value"] else f"{row['value']:g}"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import quote
+
 from deploy.config import TongguanConfig
 from streams.clickhouse import Store, connect
 
-EMBEDDED_FOLDER = "clickhouse"
+EMBEDDED_FOLDER = Path("clickhouse") / "store"
+
+
+def embedded_folder(config: TongguanConfig) -> Path:
+    """Where the local stack's engine (deploy/local/clickhouse.py) keeps its data."""
+    return config.data_dir.resolve() / EMBEDDED_FOLDER
 
 
 def store_url(config: TongguanConfig) -> str:
     """The store's address without credentials."""
-    return config.clickhouse.url or f"chdb://{config.data_dir.resolve() / EMBEDDED_FOLDER}"
+    return config.clickhouse.url or f"chdb://{quote(str(embedded_folder(config)))}"
 
 
 def open_store(config: TongguanConfig) -> Store:

@@ -18,7 +18,7 @@ from typing import Final
 from deploy.config import TongguanConfig
 from deploy.config_load import load_config
 from deploy.console import say
-from deploy.endpoints import Claim, Endpoints
+from deploy.endpoints import Claim, Endpoints, with_endpoints
 from deploy.local.process import GuardedProcess
 from deploy.local.stack import LocalStack
 from deploy.store import open_store
@@ -54,12 +54,15 @@ def run(path: Path | None, *, roles: str) -> None:
     try:
         with Claim(loaded.config.data_dir) as claim:
             say("starting 正在启动 ... (the first start on a machine downloads Kafka)", style="dim")
-            with LocalStack(loaded.config.data_dir) as stack:
-                config = _with_stack(loaded.config, stack)
-                _prepare(config)
+            wanted = loaded.config
+            with LocalStack(
+                wanted.data_dir, kafka=wanted.kafka.bootstrap, clickhouse=wanted.clickhouse.url, say=_tell_progress
+            ) as stack:
                 endpoints = Endpoints(pid=os.getpid(), kafka=stack.kafka_bootstrap, clickhouse=stack.clickhouse_url)
                 claim.announce(endpoints)
-                _tell(config, endpoints)
+                config = with_endpoints(wanted)
+                _prepare(config)
+                _tell(config, endpoints, with_worker=bool(chosen))
                 if not stop.is_set():
                     _watch(config, loaded.file, chosen, stop)
     finally:
@@ -68,10 +71,8 @@ def run(path: Path | None, *, roles: str) -> None:
     say("stopped 已停止", style="green")
 
 
-def _with_stack(config: TongguanConfig, stack: LocalStack) -> TongguanConfig:
-    kafka = config.kafka.model_copy(update={"bootstrap": stack.kafka_bootstrap})
-    clickhouse = config.clickhouse.model_copy(update={"url": stack.clickhouse_url})
-    return config.model_copy(update={"kafka": kafka, "clickhouse": clickhouse})
+def _tell_progress(line: str) -> None:
+    say(f"  {line}", style="dim")
 
 
 def _prepare(config: TongguanConfig) -> None:
@@ -88,11 +89,11 @@ def _prepare(config: TongguanConfig) -> None:
             say(f"applied {migration.name}", style="dim")
 
 
-def _tell(config: TongguanConfig, endpoints: Endpoints) -> None:
+def _tell(config: TongguanConfig, endpoints: Endpoints, *, with_worker: bool) -> None:
     say("up 已就绪", style="bold green")
     say(f"  kafka       {endpoints.kafka}")
     say(f"  clickhouse  {endpoints.clickhouse}")
-    if config.metrics.port:
+    if with_worker and config.metrics.port:
         say(f"  metrics     http://{config.metrics.host}:{config.metrics.port}/metrics")
     say(f"  data        {config.data_dir}")
     say("in another terminal: tongguan tail alerts, tongguan sql, tongguan doctor; Ctrl-C here stops all", style="dim")
@@ -131,14 +132,11 @@ def _start_worker(config: TongguanConfig, file: Path | None, roles: tuple[str, .
     command = [sys.executable, "-m", "deploy.main", "worker", "--roles", ",".join(roles)]
     if file is not None:
         command += ["--config", str(file)]
+    # it finds the addresses where every command does: in what this process announced, or in the configuration
+    path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = os.environ | {
-        "TONGGUAN_KAFKA": str(config.kafka.bootstrap),
-        "TONGGUAN_CLICKHOUSE": str(config.clickhouse.url),
-        "TONGGUAN_CLICKHOUSE__USER": config.clickhouse.user,
-        "TONGGUAN_CLICKHOUSE__PASSWORD": config.clickhouse.password.get_secret_value(),
-        "TONGGUAN_CLICKHOUSE__DATABASE": config.clickhouse.database,
         "TONGGUAN_DATA_DIR": str(config.data_dir),
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
     }
     return GuardedProcess("worker", command, log_path=log_path, env=environment)

@@ -267,6 +267,16 @@ def apply(
     return Applied(tuple(done), tuple(drift))
 
 
+def partition_counts(
+    bootstrap: str, *, options: Mapping[str, Any] | None = None, timeout_s: float = 10.0
+) -> dict[str, int]:
+    """Every topic on the broker with its number of partitions, Kafka's internal ones left out. Raises BrokerAway."""
+    with admin_client(bootstrap, options=options, timeout_s=timeout_s) as admin:
+        return {
+            topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics() if not topic["is_internal"]
+        }
+
+
 @contextmanager
 def admin_client(
     bootstrap: str, *, options: Mapping[str, Any] | None = None, timeout_s: float = 10.0

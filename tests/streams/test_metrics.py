@@ -1,0 +1,77 @@
+"""The metrics: names and labels are a contract with dashboards, and one port serves them all."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+
+import pytest
+
+from streams import metrics
+
+CONTRACT = {
+    "tongguan_records_total": {"source"},
+    "tongguan_bytes_total": {"source"},
+    "tongguan_dead_letters_total": {"source", "reason"},
+    "tongguan_late_records_total": {"source", "where"},
+    "tongguan_duplicate_rows_total": set(),
+    "tongguan_watermark_delay_seconds": {"source", "partition"},
+    "tongguan_lag_records": {"topic", "partition"},
+    "tongguan_lag_seconds": {"topic", "partition"},
+    "tongguan_alert_latency_seconds": {"since"},
+    "tongguan_alerts_total": {"detector", "action"},
+    "tongguan_snapshot_age_seconds": {"shard"},
+    "tongguan_snapshot_bytes": {"shard"},
+    "tongguan_snapshot_seconds": set(),
+    "tongguan_clickhouse_insert_seconds": set(),
+    "tongguan_clickhouse_rows_total": {"table"},
+    "tongguan_clickhouse_up": set(),
+    "tongguan_active_cells": {"shard"},
+}
+
+
+def declared() -> dict[str, set[str]]:
+    found = {}
+    for metric in vars(metrics).values():
+        if hasattr(metric, "_labelnames") and hasattr(metric, "_name"):
+            suffix = "_total" if metric._type == "counter" else ""
+            found[metric._name + suffix] = set(metric._labelnames)
+    return found
+
+
+def test_every_promised_metric_exists_with_its_labels() -> None:
+    assert declared().items() >= CONTRACT.items()
+
+
+def test_every_metric_is_ours_by_name_and_explains_itself() -> None:
+    for family in metrics.REGISTRY.collect():
+        if not family.name.startswith(("python_", "process_")):
+            assert family.name.startswith("tongguan_")
+            assert family.documentation.endswith((".", "else 0."))
+
+
+def test_served_text_holds_what_was_counted() -> None:
+    metrics.RECORDS.labels("readings").inc(7)
+    with metrics.serve("127.0.0.1", 0) as server, urllib.request.urlopen(server.url, timeout=5) as answer:
+        text = answer.read().decode()
+    value = metrics.RECORDS.labels("readings")._value.get()
+    assert f'tongguan_records_total{{source="readings"}} {value}' in text
+
+
+def test_port_is_free_again_after_close_and_a_second_close_is_harmless() -> None:
+    server = metrics.serve("127.0.0.1", 0)
+    server.close()
+    with metrics.serve("127.0.0.1", server.port):
+        server.close()
+
+
+def test_taken_port_is_refused_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(metrics.PortTaken, match=f"cannot listen on 127.0.0.1:{port}.*set metrics.port"):
+            metrics.serve("127.0.0.1", port)
+
+
+def test_address_of_another_machine_is_refused_with_what_to_do() -> None:
+    with pytest.raises(metrics.PortTaken, match=r"set metrics.host to an address of this machine"):
+        metrics.serve("192.0.2.1", 0)
