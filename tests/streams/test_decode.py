@@ -1,4 +1,4 @@
-"""Decoding a partition's batches: each record ends as a row or a dead letter, in offset order, as the reference says."""
+"""Decoding a partition's batches: each record ends as a row or a dead letter, in order, as the reference says."""
 
 from __future__ import annotations
 
