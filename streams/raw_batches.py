@@ -125,7 +125,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
                         break
                     batch = _broken_checksum(data, position, records.next_base_offset())
                 else:
-                    batch = self._read_batch(data, position)
+                    batch = self._read_batch(data, position, settled)
             else:
                 batch = legacy_batch(data, position, _now_ms())
             if batch is None:
@@ -133,7 +133,8 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
             # The next fetch starts behind the batch, also when compaction took its last records.
             self.next_fetch_offset = max(batch.next_offset, position)
             if batch.next_offset > position:
-                batch = replace(batch, skip_before=settled)
+                if batch.skip_before != settled:
+                    batch = replace(batch, skip_before=settled)
                 settled = batch.next_offset
                 yield batch
         if settled < self.next_fetch_offset:
@@ -143,7 +144,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
     def _checksum_holds(data: memoryview) -> bool:
         return bool(calc_crc32c(data[_CRC_FROM:]) == int.from_bytes(data[_CRC_FROM - 4 : _CRC_FROM], "big"))
 
-    def _read_batch(self, data: memoryview, position: int) -> Batch | None:
+    def _read_batch(self, data: memoryview, position: int, settled: int) -> Batch | None:
         """The batch, or None for one that holds nothing for us (the position is then moved here)."""
         (base, _, _, _, _, attributes, last_delta, _, timestamp, producer, _, _, count) = _HEADER.unpack_from(data)
         next_offset = base + last_delta + 1
@@ -169,7 +170,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
             reason = Reason.UNSUPPORTED_BATCH
             return CorruptBatch(base, next_offset, received, data, detail, reason)
         log_append = bool(attributes & _LOG_APPEND)
-        return RawBatch(base, next_offset, count, received, log_append, payload, _CODECS[code])
+        return RawBatch(base, next_offset, count, received, log_append, payload, _CODECS[code], settled)
 
 
 _CODECS: Final = {codec.value: codec for codec in Codec}

@@ -1,9 +1,10 @@
-"""Raw batches from a real broker: every codec, transactions, positions and commits, beside a plain aiokafka consumer."""
+"""Raw batches from a real broker: every codec, transactions, positions and commits, beside a plain consumer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -84,9 +85,7 @@ async def test_every_committed_record_arrives_once_and_every_offset_is_settled(k
         assert result.columns.offset.tolist() == [offset for offset, _ in kept]
         assert result.columns.value.tolist() == [int(row) / 8 for row in map(number_of, kept)]
         assert result.first_offset == 0
-        assert all(
-            batch.first_offset == before.next_offset for before, batch in zip(batches, batches[1:], strict=False)
-        )
+        assert all(batch.first_offset == before.next_offset for before, batch in pairwise(batches))
         assert all(1_700_000_000_000 < at < 4_000_000_000_000 for at in result.columns.received_at_ms.tolist())
         assert consumer.highwater(partition) == (await consumer.end_offsets([partition]))[partition]
         assert consumer.assignment() == {partition}
