@@ -88,10 +88,12 @@ def test_every_library_that_is_imported_is_declared_where_it_is_needed() -> None
     extras = described["optional-dependencies"]
     distributions = packages_distributions()
     wrong = []
-    for package in PACKAGES:
+    for package in (*PACKAGES, "tests"):
         for path in python_files(package):
             allowed = described["dependencies"]
-            if path.relative_to(ROOT).as_posix().startswith(NEED_THE_LOCAL_EXTRA):
+            if package == "tests":
+                allowed = allowed + extras["local"] + extras["dev"]
+            elif path.relative_to(ROOT).as_posix().startswith(NEED_THE_LOCAL_EXTRA):
                 allowed = allowed + extras["local"]
             names = {canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in allowed}
             for line, module in imports(path):
