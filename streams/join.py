@@ -13,12 +13,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import faust
 
 from schemas.alert import Alert, encode_alert
-from schemas.errors import FrameError, StoreError
+from schemas.errors import FrameError
 from streams import metrics
 from streams.join_core import JoinSettings, JoinShard
 from streams.shard_store import Log
@@ -208,18 +208,18 @@ def build_join(app: faust.App, runner: JoinRunner, observations: str) -> None:
     )
 
     @app.agent(topic, name="join", concurrency=1)
-    async def join(stream: faust.Stream[bytes]) -> None:
+    async def join(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
         async for event in stream.noack().events():
             try:
                 await runner.handle(event)
-            except StoreError:
-                raise
-            except Exception:
-                # Faust would acknowledge the event and go on with the next one: a hole in the windows. Stop instead;
-                # the restart goes on from the last snapshot.
-                log.exception("join: frame %s failed, stopping this worker", event.message.offset)
+            except Exception as problem:
+                # Faust would start the agent anew behind this event: a hole in the windows. Stop instead; whoever
+                # takes over goes on from the last snapshot.
+                log.exception("join: frame %s of %s failed, stopping this worker", event.message.offset, observations)
+                await app.crash(problem)
                 raise
 
-    @app.on_partitions_revoked.connect
-    async def revoked(app: faust.App, partitions: Iterable[Any], **kwargs: Any) -> None:
+    async def revoked(app: faust.App, partitions: Iterable[Any], **_: Any) -> None:
         runner.forget(tp.partition for tp in partitions if tp.topic == observations)
+
+    app.on_partitions_revoked.connect(cast(Any, revoked))  # its type wants *args only, it sends these

@@ -208,10 +208,14 @@ class JoinShard:
             return []
         view = WindowView(group, self.slots, judge.features, end_ms, index, judge.state[:, index])
         verdicts = detector.judge(view)
-        changes = hysteresis.step(judge.standing, index, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms)
+        changes = hysteresis.step(
+            judge.standing, index, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms
+        )
         if verdicts.state is not None:
             judge.state[:, index] = verdicts.state
-        in_order = np.argsort(view.cells[changes.position])  # slots are numbered by arrival: not a fact of the log's order
+        in_order = np.argsort(
+            view.cells[changes.position]
+        )  # slots are numbered by arrival: not a fact of the log's order
         return [self._alert(judge, view, verdicts, changes, int(c)) for c in in_order]
 
     def _alert(

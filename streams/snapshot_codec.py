@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.hysteresis import SLOT
-from schemas.errors import StoreError
+from schemas.errors import BrokerError
 from streams.coverage import Coverage
 from streams.join_core import JoinShard, Judge
 from streams.lanes import LanePlan
@@ -117,14 +117,14 @@ def encode_part(part: AnyPart) -> bytes:
 
 
 def decode_part(payload: bytes) -> AnyPart:
-    """The part in `payload`; StoreError when it is damaged."""
+    """The part in `payload`; BrokerError when it is damaged."""
     try:
         size = int.from_bytes(payload[:8], "little")
         if size > 64 * PART_BYTES:
             raise ValueError(f"a part of {size} bytes")
         return _unpack.decode(pa.decompress(payload[8:], decompressed_size=size, codec="lz4", asbytes=True))
     except (pa.ArrowException, OSError, ValueError, msgspec.DecodeError) as error:
-        raise StoreError(f"join snapshot: damaged part of {len(payload)} bytes: {error}") from error
+        raise BrokerError(f"join snapshot: damaged part of {len(payload)} bytes: {error}") from error
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -132,13 +132,13 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def decode_manifest(payload: bytes) -> Manifest:
-    """The manifest in `payload`; StoreError when it is damaged or of another version."""
+    """The manifest in `payload`; BrokerError when it is damaged or of another version."""
     try:
         manifest = _unpack_manifest.decode(payload)
     except (msgspec.DecodeError, ValueError) as error:
-        raise StoreError(f"join snapshot: damaged manifest: {error}") from error
+        raise BrokerError(f"join snapshot: damaged manifest: {error}") from error
     if manifest.version != SNAPSHOT_VERSION:
-        raise StoreError(
+        raise BrokerError(
             f"join snapshot: version {manifest.version}, this program reads {SNAPSHOT_VERSION} - "
             "start the version that wrote it, or delete the join's state to rebuild it from observations"
         )
@@ -221,7 +221,7 @@ def make_manifest(shard: JoinShard, next_offset: int) -> Manifest:
 def restore(shard: JoinShard, manifest: Manifest, parts: Iterable[AnyPart]) -> list[str]:
     """Fill an empty shard; returns what could not be taken over, as sentences for the log."""
     if manifest.shard != shard.shard:
-        raise StoreError(f"join snapshot: of shard {manifest.shard}, wanted {shard.shard}")
+        raise BrokerError(f"join snapshot: of shard {manifest.shard}, wanted {shard.shard}")
     progress = shard.progress
     progress.watermark_ms = manifest.watermark_ms
     for p in manifest.partitions:
@@ -283,5 +283,3 @@ def _restore_block(group: WindowGroup, part: BlockPart, slot_count: int) -> None
         block.lanes[use.lane : use.lane + use.width, slots] = lanes[feature.lane : feature.lane + feature.width]
         if use.evidence >= 0 and feature.evidence >= 0 and evidence is not None and block.evidence is not None:
             block.evidence[use.evidence, slots] = evidence[feature.evidence]
-
-

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import StoreError
+from schemas.errors import BrokerError
 from streams.join_core import JoinShard
 from streams.shard_store import Log, ShardStore
 from streams.snapshot_codec import (
@@ -81,7 +81,7 @@ class Snapshots:
         return Captured(make_manifest(shard, next_offset), volatile, sealed)
 
     async def write(self, captured: Captured) -> None:
-        """Make the snapshot durable; StoreError when Kafka refuses it."""
+        """Make the snapshot durable; BrokerError when Kafka refuses it."""
         refs = [await self._append(self._open_topic, part) for part in captured.volatile]
         for key, parts in captured.sealed.items():
             if parts is not None:
@@ -105,7 +105,7 @@ class Snapshots:
             refs = {ref.offset: ref for ref in manifest.parts if ref.topic == topic}
             for message in await self._log.read_at(topic, self.shard, refs):
                 if message.value is None:
-                    raise StoreError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
+                    raise BrokerError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
                 part = decode_part(message.value)
                 parts.append(part)
                 if topic == self._blocks_topic and isinstance(part, BlockPart):
@@ -126,5 +126,5 @@ class Snapshots:
                 continue
             try:
                 await self._log.truncate_before(topic, self.shard, oldest)
-            except StoreError as error:
+            except BrokerError as error:
                 log.warning("join shard %d: old snapshots stay on disk: %s", self.shard, error)

@@ -43,9 +43,13 @@ class Probe(Detector[ProbeSettings]):
             Feature(name="devices", aggregate=Aggregate.DISTINCT, **level),
             Feature(name="high", aggregate=Aggregate.COUNT, value_at_least=50.0, **level),
             Feature(
-                name="seen", source=Source.CAMERA_EVENTS, kind="flood", aggregate=Aggregate.COUNT, window_ms=w,
+                name="seen",
+                source=Source.CAMERA_EVENTS,
+                kind="flood",
+                aggregate=Aggregate.COUNT,
+                window_ms=w,
                 confidence_at_least=0.6,
-            ),  # fmt: skip
+            ),
         )
 
     @property

@@ -55,14 +55,14 @@ def frame(
     """One frame of these rows."""
     coded = pa.dictionary(pa.int32(), pa.utf8())
     none = pa.DictionaryArray.from_arrays(pa.array([None] * len(rows), pa.int32()), pa.array([], pa.utf8()))
-    flags = [
-        row.flags | (Flag.LATE if (row.source, row.partition, row.offset) in late else 0) for row in rows
-    ]
+    flags = [row.flags | (Flag.LATE if (row.source, row.partition, row.offset) in late else 0) for row in rows]
     columns = [
         pa.array([row.event_at_ms for row in rows], pa.timestamp("ms", tz="UTC")),
         pa.array([row.event_at_ms for row in rows], pa.timestamp("ms", tz="UTC")),
         pa.array([row.cell for row in rows], pa.int64()),
-        pa.array([row.source.topic for row in rows], pa.utf8()).dictionary_encode().cast(OBSERVATION.field("source").type),
+        pa.array([row.source.topic for row in rows], pa.utf8())
+        .dictionary_encode()
+        .cast(OBSERVATION.field("source").type),
         pa.array([row.partition for row in rows], pa.int32()),
         pa.array([row.offset for row in rows], pa.int64()),
         pa.array([row.kind for row in rows], pa.utf8()).dictionary_encode().cast(coded),

@@ -1,0 +1,258 @@
+"""The worker: the chosen roles in one process and one event loop.
+
+locate is a plain service; join and archive are a Faust app each, so that each has a consumer group of its own and one
+that must stop consuming (ClickHouse is away) does not hold up the other. If any of them fails the whole worker ends
+with status 1: its state is in Kafka, and whoever starts it again goes on where the last snapshot is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import faust
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from deploy.config import TongguanConfig
+from deploy.store import open_store, store_url
+from detectors.contract import Detector
+from schemas.errors import TongguanError
+from schemas.kinds import load_kinds
+from schemas.sources import Source
+from streams import metrics
+from streams.archive import archive_app_options, build_archive
+from streams.clickhouse import StoreThread
+from streams.join import JoinRunner, build_join
+from streams.join_core import JoinShard
+from streams.locate import LocateService
+from streams.shard_store import KafkaLog, ShardStore
+from streams.snapshots import Snapshots
+from streams.topics import LARGE_MESSAGE_BYTES
+from topology.devices import DeviceRegister
+from topology.shards import Shards
+
+log = logging.getLogger(__name__)
+
+WATCH_S: Final = 0.2
+SESSION_TIMEOUT_S: Final = 10  # how long after a kill -9 another worker takes over
+HEARTBEAT_S: Final = 3
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+
+
+class WorkerStopped(TongguanError):
+    """A role failed; the log says why."""
+
+
+def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Detector[Any]] | None = None) -> None:
+    """Run the roles until SIGTERM or Ctrl-C. `detectors` replaces the configured ones (for benchmarks and tests).
+
+    Raises WorkerStopped when a role fails, SettingsError before anything starts when the configuration cannot work.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("faust", "mode", "aiokafka", "kafka", "clickhouse_connect"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
+    asyncio.run(worker.run())
+
+
+class _Worker:
+    def __init__(self, config: TongguanConfig, roles: Sequence[str], detectors: tuple[Detector[Any], ...]) -> None:
+        self._config = config
+        self._roles = roles
+        self._detectors = detectors
+        self._bootstrap = str(config.kafka.bootstrap)
+        self._names = config.topic_names
+        self._options = config.kafka.aiokafka_options()
+        self._grid = config.city.grid()
+        self._shards = Shards(
+            grid=self._grid, count=config.topics.shards, reach_rings=max((d.rings for d in detectors), default=0)
+        )
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        config = self._config
+        async with contextlib.AsyncExitStack() as stack:
+            if config.metrics.port or config.metrics.host:
+                served = stack.enter_context(metrics.serve(config.metrics.host, config.metrics.port))
+                log.info("worker: metrics at %s", served.url)
+            producer = await stack.enter_async_context(self._producer(stop))
+            if stop.is_set():
+                return
+            services = [await stack.enter_async_context(part) for part in self._parts(producer)]
+            log.info("worker: %s running on %s", ", ".join(self._roles), self._bootstrap)
+            await self._watch(services, stop)
+            log.info("worker: stopping")
+        log.info("worker: stopped")
+
+    def _parts(self, producer: AIOKafkaProducer) -> list[contextlib.AbstractAsyncContextManager[Service]]:
+        kafka_log = KafkaLog(self._bootstrap, producer, client_options=self._options)
+        parts: list[contextlib.AbstractAsyncContextManager[Service]] = []
+        # the last of the flow first: frames find their reader when they come
+        if "archive" in self._roles:
+            parts.append(self._archive(kafka_log))
+        if "join" in self._roles:
+            parts.append(self._join(kafka_log, producer))
+        if "locate" in self._roles:
+            parts.append(self._locate())
+        return parts
+
+    async def _watch(self, services: list[Service], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            for service in services:
+                if service.crashed or service.should_stop:
+                    raise WorkerStopped(
+                        f"worker: {service.label} failed; the log above says why"
+                    ) from service.crash_reason
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), WATCH_S)
+
+    # --- the roles -------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _locate(self) -> AsyncIterator[Service]:
+        config = self._config
+        service = LocateService(
+            bootstrap=self._bootstrap,
+            options=self._options,
+            names=self._names,
+            settings=config.locate,
+            shards=self._shards,
+            devices=DeviceRegister.load(config.city.devices, grid=self._grid) if config.city.devices else None,
+            kinds=load_kinds(*([config.city.kinds] if config.city.kinds else [])),
+        )
+        await service.start()
+        try:
+            yield service
+        finally:
+            await service.stop()
+
+    @contextlib.asynccontextmanager
+    async def _join(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+        config, names = self._config, self._names
+        counts = {
+            Source.READINGS: config.topics.readings_partitions,
+            Source.CAMERA_EVENTS: config.topics.camera_events_partitions,
+            Source.TICKETS: config.topics.tickets_partitions,
+        }
+        raw_partitions = [(int(source), p) for source, count in counts.items() for p in range(count)]
+        topics = {source: names.raw(source) for source in Source}
+        store = ShardStore(names.join_state, kafka_log)
+        runner = JoinRunner(
+            observations=names.observations,
+            alerts=names.alerts,
+            make_core=lambda shard: JoinShard(shard, self._grid, self._detectors, raw_partitions, config.join, topics),
+            make_snapshots=lambda shard: Snapshots(
+                shard, store, kafka_log, open_topic=names.join_open, blocks_topic=names.join_blocks
+            ),
+            sender=producer,
+            log_=kafka_log,
+            settings=config.join,
+        )
+        app = self._app("join", config.topics.shards, stream_wait_empty=False, stream_buffer_maxsize=16)
+        build_join(app, runner, names.observations)
+        async with _running(app):
+            yield app
+            await runner.close()
+
+    @contextlib.asynccontextmanager
+    async def _archive(self, kafka_log: KafkaLog) -> AsyncIterator[Service]:
+        config, names = self._config, self._names
+        log.info("worker: history goes to %s", store_url(config))
+        store = StoreThread(open_store(config))
+        app = self._app("archive", config.topics.shards, **archive_app_options(config.archive))
+        archive = build_archive(
+            app,
+            config.archive,
+            names=names,
+            store=store,
+            state=ShardStore(names.archive_state, kafka_log),
+            log_=kafka_log,
+        )
+        try:
+            async with _running(app):
+                yield app
+                with contextlib.suppress(TimeoutError):  # a store that is away must not keep the worker from ending
+                    await asyncio.wait_for(archive.flush(), 10)
+        finally:
+            await store.close()
+
+    # --- what they share -------------------------------------------------------------------------------------------
+
+    def _app(self, role: str, partitions: int, **options: Any) -> faust.App:
+        kafka = self._config.kafka
+        credentials: Any = None
+        context = self._options.get("ssl_context")
+        if kafka.sasl_password is not None:
+            credentials = faust.SASLCredentials(
+                username=kafka.sasl_username,
+                password=kafka.sasl_password.get_secret_value(),
+                mechanism=kafka.sasl_mechanism,
+                ssl_context=context,
+            )
+        elif context is not None:
+            credentials = faust.SSLCredentials(context=context)
+        return faust.App(
+            f"{self._config.topics.prefix}tongguan-{role}",
+            broker=[f"kafka://{address}" for address in self._bootstrap.split(",")],
+            broker_credentials=credentials,
+            broker_session_timeout=SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=HEARTBEAT_S,
+            **{"broker_commit_interval": 1.0, "consumer_auto_offset_reset": "earliest", "topic_disable_leader": True}
+            | {"consumer_max_fetch_size": LARGE_MESSAGE_BYTES}
+            | options,
+            datadir=self._config.data_dir / "faust",
+            store="memory://",
+            topic_allow_declare=False,
+            topic_partitions=partitions,
+            web_enabled=False,  # it could serve table contents; metrics have a port of their own
+            autodiscover=False,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+
+    @contextlib.asynccontextmanager
+    async def _producer(self, stop: asyncio.Event) -> AsyncIterator[AIOKafkaProducer]:
+        """A started producer; waits for the broker, saying so once."""
+        pause, told = FIRST_PAUSE_S, False
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                max_request_size=LARGE_MESSAGE_BYTES,
+                **self._options,
+            )
+            try:
+                await producer.start()
+                break
+            except KafkaError as problem:
+                await producer.stop()
+                if not told:
+                    log.warning("worker: no broker answers at %s (%s), trying again", self._bootstrap, problem)
+                    told = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            if stop.is_set():
+                break
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+
+@contextlib.asynccontextmanager
+async def _running(app: faust.App) -> AsyncIterator[None]:
+    await app.start()
+    try:
+        yield
+    finally:
+        await app.stop()

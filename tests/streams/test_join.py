@@ -1,0 +1,239 @@
+"""The join's runner without Faust and Kafka: recovery, catching up, when events are acknowledged, crashes anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas.alert import Alert, decode_alert
+from schemas.errors import BrokerError
+from schemas.sources import Source
+from streams.join import JoinRunner
+from streams.join_core import JoinSettings, JoinShard
+from streams.shard_store import ShardStore
+from streams.snapshots import Snapshots
+from tests.support.memory_log import MemoryLog
+from tests.support.probe import Probe
+from tests.support.raw_log import RawRow, closing_frame, frames_of
+from topology.grid import Grid
+
+GRID = Grid.metric(121.0, 31.0, 121.2, 31.2)
+CELL = GRID.cell(121.1, 31.1)
+PARTITIONS = [(Source.READINGS, 0), (Source.CAMERA_EVENTS, 0)]
+START_MS = 1_700_000_040_000
+EVERY_FRAME = JoinSettings(snapshot_every_s=1e-9)
+NEVER = JoinSettings(snapshot_every_s=1e9)
+
+
+class Event:
+    """A Faust event, as far as the join uses one."""
+
+    def __init__(self, value: bytes, offset: int) -> None:
+        self.value: Any = value
+        self.message = SimpleNamespace(partition=0, offset=offset, value=value)
+        self.acked = False
+
+    def ack(self) -> bool:
+        self.acked = True
+        return True
+
+
+class Alerts:
+    """A producer whose sends are durable at once, or when told."""
+
+    def __init__(self) -> None:
+        self.sent: list[Alert] = []
+        self.held: asyncio.Event | None = None
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        self.sent.append(decode_alert(value))
+        return asyncio.ensure_future(self.held.wait() if self.held else asyncio.sleep(0))
+
+
+def rows(count: int = 60) -> list[RawRow]:
+    chance = random.Random(5)
+    return [
+        RawRow(source, 0, i, START_MS + i * 7_000 - chance.randint(0, 4_000), CELL, kind, float(chance.randint(0, 99)))
+        for source, kind in ((Source.READINGS, "level"), (Source.CAMERA_EVENTS, "flood"))
+        for i in range(count)
+    ]
+
+
+def all_frames() -> list[bytes]:
+    return [*frames_of(rows(), PARTITIONS, seed=8), closing_frame(PARTITIONS, START_MS + 900_000)]
+
+
+def make_runner(log: MemoryLog, alerts: Alerts, settings: JoinSettings) -> JoinRunner:
+    return JoinRunner(
+        observations="observations",
+        alerts="alerts",
+        make_core=lambda shard: JoinShard(shard, GRID, (Probe(),), [(int(s), p) for s, p in PARTITIONS], settings),
+        make_snapshots=lambda shard: Snapshots(
+            shard, ShardStore("join-state", log), log, open_topic="join-open", blocks_topic="join-blocks"
+        ),
+        sender=alerts,
+        log_=log,
+        settings=settings,
+    )
+
+
+async def log_of(frames: list[bytes]) -> MemoryLog:
+    log = MemoryLog()
+    for frame in frames:
+        await log.append("observations", 0, frame)
+    return log
+
+
+async def settle() -> None:
+    for _ in range(300):
+        await asyncio.sleep(0)
+
+
+async def uninterrupted() -> list[Alert]:
+    alerts = Alerts()
+    frames = all_frames()
+    runner = make_runner(await log_of(frames), alerts, NEVER)
+    for offset, frame in enumerate(frames):
+        await runner.handle(Event(frame, offset))
+    return alerts.sent
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_worker_killed_at_any_frame_is_followed_by_one_that_tells_the_same_alerts(seed: int) -> None:
+    chance = random.Random(seed)
+    frames = all_frames()
+    log, told = await log_of(frames), []
+    at = 0
+    while at < len(frames):
+        alerts = Alerts()
+        runner = make_runner(log, alerts, JoinSettings(snapshot_every_s=chance.choice([1e-9, 1e9])))
+        events = [Event(frames[offset], offset) for offset in range(at, min(len(frames), at + chance.randint(1, 12)))]
+        for event in events:
+            await runner.handle(event)
+            if chance.random() < 0.5:
+                await settle()
+        told += alerts.sent
+        runner.forget([0])  # killed: what was not written is lost
+        # Faust may deliver from behind the last acknowledged event or from before it; an owner that acknowledged more
+        # than it snapshotted is worse than any, and is borne too
+        at = events[-1].message.offset + 1 - chance.choice([0, 0, 1, 3])
+        at = at if at > 0 and events[-1].message.offset < len(frames) - 1 else max(1, events[-1].message.offset + 1)
+    expected = await uninterrupted()
+    by_id = {(alert.alert_id, alert.revision): alert for alert in told}
+    assert by_id == {(alert.alert_id, alert.revision): alert for alert in expected}
+    assert all(by_id[alert.alert_id, alert.revision] == alert for alert in told)
+
+
+async def test_frames_that_were_acknowledged_but_are_in_no_snapshot_are_read_again() -> None:
+    frames = all_frames()
+    log, alerts = await log_of(frames), Alerts()
+    runner = make_runner(log, alerts, NEVER)
+    await runner.handle(Event(frames[-1], len(frames) - 1))  # as if a lost owner had acknowledged all before
+    assert alerts.sent == await uninterrupted()
+
+
+async def test_an_event_is_acknowledged_only_when_its_alerts_and_snapshot_are_durable() -> None:
+    frames = all_frames()
+    log, alerts = await log_of(frames), Alerts()
+    alerts.held = asyncio.Event()
+    runner = make_runner(log, alerts, EVERY_FRAME)
+    events = [Event(frame, offset) for offset, frame in enumerate(frames)]
+
+    async def handle_all() -> None:
+        for event in events:
+            await runner.handle(event)
+            await settle()
+
+    working = asyncio.create_task(handle_all())  # it comes to rest when the snapshots fall too far behind
+    for _ in range(20):
+        await settle()
+    assert alerts.sent and not working.done()
+    first_alert = next(i for i, event in enumerate(events) if not event.acked)
+    assert not any(event.acked for event in events[first_alert:])
+    alerts.held.set()
+    await working
+    await runner.close()
+    assert all(event.acked for event in events)
+
+
+async def test_events_do_not_hold_on_to_their_frames() -> None:
+    frames = all_frames()
+    runner = make_runner(await log_of(frames), Alerts(), NEVER)
+    event = Event(frames[0], 0)
+    await runner.handle(event)
+    assert event.value is None and event.message.value is None and not event.acked
+
+
+async def test_a_snapshot_that_cannot_be_written_stops_the_join_and_acknowledges_nothing() -> None:
+    frames = all_frames()
+    log = await log_of(frames)
+    runner = make_runner(log, Alerts(), EVERY_FRAME)
+    log.fail_appends = 1000
+    events = [Event(frame, offset) for offset, frame in enumerate(frames[:3])]
+    with pytest.raises(BrokerError):
+        for event in events:
+            await runner.handle(event)
+            await settle()
+    assert not any(event.acked for event in events)
+
+
+async def test_a_crash_between_parts_and_manifest_leaves_the_snapshot_before() -> None:
+    frames = all_frames()
+    log = await log_of(frames)
+    runner = make_runner(log, Alerts(), EVERY_FRAME)
+    for offset in range(5):
+        await runner.handle(Event(frames[offset], offset))
+        await settle()
+    manifests = len(log.messages["join-state", 0])
+    await log.append("join-open", 0, b"half a snapshot")  # written, never named
+    runner.forget([0])
+    alerts = Alerts()
+    second = make_runner(log, alerts, NEVER)
+    for offset in range(5, len(frames)):
+        await second.handle(Event(frames[offset], offset))
+    expected = await uninterrupted()
+    assert alerts.sent == expected[len(expected) - len(alerts.sent) :]
+    assert len(log.messages["join-state", 0]) == manifests
+
+
+@pytest.mark.parametrize("topic", ["join-state", "join-open"])
+async def test_a_damaged_snapshot_is_refused_with_its_name(topic: str) -> None:
+    frames = all_frames()
+    log = await log_of(frames)
+    runner = make_runner(log, Alerts(), EVERY_FRAME)
+    for offset in range(5):
+        await runner.handle(Event(frames[offset], offset))
+        await settle()
+    message = log.messages[topic, 0][-1]
+    log.messages[topic, 0][-1] = type(message)(message.offset, message.key, b"\x10\0\0\0\0\0\0\0garbage", 0)
+    with pytest.raises(BrokerError, match="join snapshot: damaged"):
+        await make_runner(log, Alerts(), NEVER).handle(Event(frames[5], 5))
+
+
+async def test_a_foreign_message_among_the_frames_is_passed_over() -> None:
+    frames = all_frames()
+    frames.insert(4, b"not a frame")
+    alerts = Alerts()
+    runner = make_runner(await log_of(frames), alerts, NEVER)
+    for offset, frame in enumerate(frames):
+        await runner.handle(Event(frame, offset))
+    assert alerts.sent == await uninterrupted()
+
+
+async def test_old_parts_are_deleted_and_the_rest_still_restores() -> None:
+    frames = all_frames()
+    log, alerts = await log_of(frames), Alerts()
+    runner = make_runner(log, alerts, EVERY_FRAME)
+    for offset, frame in enumerate(frames[:-1]):
+        await runner.handle(Event(frame, offset))
+        await settle()
+    assert log.messages["join-open", 0][0].offset > 0
+    runner.forget([0])
+    later = Alerts()
+    await make_runner(log, later, NEVER).handle(Event(frames[-1], len(frames) - 1))
+    assert later.sent == (await uninterrupted())[len(alerts.sent) :]
