@@ -176,7 +176,7 @@ def measure(
     finally:
         worker.stop()
         if os.environ.get("CITYJOIN_LOG"):
-            console.log(log_path.read_text())
+            print(log_path.read_text(), file=sys.stderr)
     return samples, peak
 
 

@@ -189,6 +189,8 @@ class _Worker:
 
     def _app(self, role: str, partitions: int, **options: Any) -> faust.App:
         kafka = self._config.kafka
+        datadir = self._config.data_dir / "faust" / role
+        datadir.mkdir(parents=True, exist_ok=True)  # faust wants one, though nothing of ours lies in it
         credentials: Any = None
         context = self._options.get("ssl_context")
         if kafka.sasl_password is not None:
@@ -209,7 +211,7 @@ class _Worker:
             **{"broker_commit_interval": 1.0, "consumer_auto_offset_reset": "earliest", "topic_disable_leader": True}
             | {"consumer_max_fetch_size": LARGE_MESSAGE_BYTES}
             | options,
-            datadir=self._config.data_dir / "faust",
+            datadir=datadir,
             store="memory://",
             topic_allow_declare=False,
             topic_partitions=partitions,
