@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import clickhouse_connect
 import msgspec
 import pyarrow as pa
 import pytest
-import urllib3
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
@@ -39,6 +39,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse
 def connect(url: str, **options: object) -> Client:
     address = urlsplit(url)
     return clickhouse_connect.get_client(host=address.hostname or "", port=address.port or 0, **options)  # type: ignore[arg-type]  # options are the caller's
+
+
+def plain_request(
+    server: LocalClickHouse,
+    method: str,
+    parameters: Mapping[str, str],
+    body: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[Mapping[str, str], bytes]:
+    """One request with no client library in between: the answer's headers, and its body as sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request(method, f"/?{urlencode(parameters)}", body, dict(headers or {}))
+        answer = connection.getresponse()
+        return dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
 
 
 @pytest.fixture
@@ -97,15 +114,9 @@ def test_bodies_are_compressed_both_ways_as_the_client_asks(
         packed.raw_insert(table, insert_block=sink.getvalue().to_pybytes(), fmt="ArrowStream")
         assert packed.command(f"SELECT count() FROM {table}") == 15_000
     if compress:
-        request = urllib3.PoolManager().request
-        answer = request(
-            "POST",
-            f"{server.url}/?enable_http_compression=1",
-            body=f"SELECT * FROM {table}",
-            headers={"Accept-Encoding": str(compress)},
-            decode_content=False,
-        )
-        assert answer.headers["Content-Encoding"] == compress
+        asked = {"Accept-Encoding": str(compress)}
+        headers, _ = plain_request(server, "POST", {"enable_http_compression": "1"}, f"SELECT * FROM {table}", asked)
+        assert headers["Content-Encoding"] == compress
 
 
 def test_a_large_binary_body_arrives_whole(client: Client, table: str) -> None:
@@ -169,10 +180,9 @@ def test_a_wrong_password_is_refused_with_the_servers_code(tmp_path: Path) -> No
 
 
 def test_a_get_request_cannot_write(server: LocalClickHouse, table: str) -> None:
-    get = urllib3.PoolManager().request
-    answer = get("GET", f"{server.url}/", fields={"query": f"DROP TABLE {table}"})
-    assert answer.headers["X-ClickHouse-Exception-Code"] == "164"
-    assert get("GET", f"{server.url}/", fields={"query": f"EXISTS {table}"}).data == b"1\n"
+    headers, _ = plain_request(server, "GET", {"query": f"DROP TABLE {table}"})
+    assert headers["X-ClickHouse-Exception-Code"] == "164"
+    assert plain_request(server, "GET", {"query": f"EXISTS {table}"})[1] == b"1\n"
 
 
 def test_many_clients_insert_and_query_at_once(server: LocalClickHouse, client: Client, table: str) -> None:
