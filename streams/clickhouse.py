@@ -31,14 +31,14 @@ from streams import metrics
 log = logging.getLogger(__name__)
 # The driver logs a traceback for every refused connection and urllib3 a warning for every attempt; what happened is in
 # the exception, and we say it once, in one line.
-logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+logging.getLogger("clickhouse_connect.driver").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 
 DEFAULT_DATABASE: Final = "tongguan"
 CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 5, 60
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # between attempts of `until_done`
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between attempts of `until_done`
 LONGEST_MESSAGE = 400  # characters of ClickHouse's own words that are passed on
 
 # An insert must mean the same whatever the user's profile says: acknowledged when written, dropped when its token is
