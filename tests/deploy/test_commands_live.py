@@ -137,7 +137,6 @@ def alert(detector: str, severity: int, revision: int) -> Alert:
         evidence=[],
         sentence_zh=f"第{revision}条",
         sentence_en=f"number {revision}",
-        watermark_ms=NOON_MS,
     )
 
 

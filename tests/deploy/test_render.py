@@ -62,7 +62,6 @@ ALERT = Alert(
     evidence=["readings:0:1", "readings:0:2", "camera-events:1:7", "tickets:0:9"],
     sentence_zh="积水20厘米，摄像头确认。",
     sentence_en="20 cm of water, confirmed by a camera.",
-    watermark_ms=NOON_MS,
 )
 LETTER = DeadLetter.of(
     BadRecord(Reason.MISSING_FIELD, "$.ts", "missing"),
