@@ -229,6 +229,25 @@ def test_corrupt_batches_and_rows_keep_their_order() -> None:
     assert (result.columns.offset.tolist(), result.first_offset, result.last_offset) == ([6], 0, 6)
 
 
+def test_what_a_dead_record_would_have_kept_goes_to_no_other_row() -> None:
+    alive = {"camera_id": "C", "event": "e", "confidence": 0.25, "ts": T0}
+    dead = {"camera_id": "C", "event": "e", "track_id": 7, "confidence": 1.5, "ts": T0}
+    by = decoder()
+    values: list[Value] = [json.dumps(event).encode() for event in (alive, dead, alive)]
+    result = decoded(by, Source.CAMERA_EVENTS, values)
+    assert_as_the_reference(values, result, by)
+    assert (result.columns.n, result.columns.extra) == (2, {})
+
+
+def test_offsets_that_do_not_rise_make_the_batch_one_letter() -> None:
+    for offsets in ([0, 2, 2], [0, 2, 1]):
+        data = batch_bytes([reading()] * 3, offsets=offsets, next_offset=3)[HEADER_BYTES:]
+        result = decoder().decode(Source.READINGS, "readings", 3, [RawBatch(0, 3, 3, T0, True, data)])
+        (letter,) = result.letters
+        assert letter.detail == "offsets 0..2: record offsets do not rise inside the batch's range"
+        assert result.columns.n == 0
+
+
 def test_camera_events_and_tickets_keep_what_has_no_column() -> None:
     events = [
         {"camera_id": "C", "event": "e", "confidence": 0.25, "ts": T0, "track_id": 7, "plate_hash": "b3c1", "count": 4},

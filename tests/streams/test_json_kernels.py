@@ -191,6 +191,36 @@ def test_plain_numbers_are_taken_bit_for_bit(value: str) -> None:
     assert row is not None and row.value == float(value)
 
 
+def test_every_kind_of_day_and_zone_is_the_same_time() -> None:
+    days = [
+        f"{year}-{month:02}-{day:02}"
+        for year in (1999, 2000, 2001, 2023, 2024, 2025, 2099, 2100)
+        for month in range(14)
+        for day in (0, 1, 28, 29, 30, 31, 32)
+    ]
+    clocks = ["00:00:00", "23:59:59.999", "24:00:00", "12:60:00", "12:00:60", "12:00:00.5", "1:00:00", "12.00.00"]
+    zones = [
+        "Z",
+        "z",
+        "",
+        "+00:00",
+        "-00:00",
+        "+08:00",
+        "-09:30",
+        "+14:00",
+        "+14:01",
+        "+15:00",
+        "+08:60",
+        "+0800",
+        "+8:00",
+    ]
+    texts = [f"{day}T00:00:00Z" for day in days] + [f"2026-07-01T{clock}{zone}" for clock in clocks for zone in zones]
+    rows = assert_the_reference_agrees(Source.READINGS, [reading(ts=text) for text in texts])
+    taken = {text for text, row in zip(texts, rows, strict=True) if row is not None}
+    assert {"2024-02-29T00:00:00Z", "2099-12-31T00:00:00Z", "2026-07-01T23:59:59.999-09:30"} <= taken
+    assert len(taken) > 300
+
+
 @pytest.mark.parametrize(
     "payload",
     [
