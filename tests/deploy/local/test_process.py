@@ -37,21 +37,24 @@ def written_pid(path: Path) -> int:
     return int(path.read_text())
 
 
-def server_command(pid_file: Path, *, deaf: bool = False) -> list[str]:
-    """A stand-in server that writes its pid and sleeps; a deaf one does not hear SIGTERM."""
-    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
-    code = f"import os, signal, time; {ignore}print(os.getpid(), file=open({str(pid_file)!r}, 'w')); time.sleep(600)"
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+SLOW = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), os._exit(0)))"
+
+
+def server_command(pid_file: Path, on_term: str = "0") -> list[str]:
+    """A stand-in server that writes its pid and sleeps; `on_term` is DEAF to SIGTERM, or SLOW to follow it."""
+    code = f"import os, signal, time; {on_term}; print(os.getpid(), file=open({str(pid_file)!r}, 'w')); time.sleep(600)"
     return [sys.executable, "-I", "-S", "-c", code]
 
 
-def start_owner(tmp_path: Path, extra: str = "") -> subprocess.Popen[bytes]:
+def start_owner(tmp_path: Path, extra: str = "", on_term: str = "0") -> subprocess.Popen[bytes]:
     """Another Python that owns a guarded server and then waits: the one to be killed."""
     code = f"""
     import os, sys, time
     from pathlib import Path
     from deploy.local.process import DirectoryLock, GuardedProcess
     lock = DirectoryLock(Path({str(tmp_path / "data")!r}), "test server")
-    server = GuardedProcess("test", {server_command(tmp_path / "server.pid")!r},
+    server = GuardedProcess("test", {server_command(tmp_path / "server.pid", on_term)!r},
                             log_path=Path({str(tmp_path / "log")!r}), keep_fds=(lock.fileno(),))
     {extra}
     print(server.guard_pid, file=open({str(tmp_path / "guard.pid")!r}, "w"))
@@ -92,9 +95,7 @@ def test_the_server_is_gone_after_its_guard_was_killed(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_deaf_to_the_polite_signal_is_killed_after_its_grace(tmp_path: Path) -> None:
-    process = GuardedProcess(
-        "test", server_command(tmp_path / "pid", deaf=True), log_path=tmp_path / "log", grace_s=0.3
-    )
+    process = GuardedProcess("test", server_command(tmp_path / "pid", DEAF), log_path=tmp_path / "log", grace_s=0.3)
     server = written_pid(tmp_path / "pid")
     process.stop()
     assert not is_running(server)
@@ -131,7 +132,7 @@ def test_a_second_owner_of_a_data_directory_is_refused_with_the_first_one_named(
 
 
 def test_the_next_owner_waits_for_the_server_of_a_killed_owner(tmp_path: Path) -> None:
-    owner = start_owner(tmp_path)
+    owner = start_owner(tmp_path, on_term=SLOW)
     server = written_pid(tmp_path / "server.pid")
     written_pid(tmp_path / "guard.pid")
     owner.kill()
