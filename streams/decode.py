@@ -24,7 +24,7 @@ from streams.batches import Batch, CorruptBatch, RawBatch
 from streams.codecs import BrokenData, Codec, NoRoom, decompress_into
 from streams.columns import NO_CODE, Columns
 from streams.entity_kernels import merge_entities
-from streams.json_fields import fields_of
+from streams.json_fields import DEFAULTED, fields_of
 from streams.json_kernels import TOKENS, Kept, Rows, scan
 from streams.strings import StringTable
 from streams.words import PADDING, padded
@@ -145,6 +145,8 @@ class Decoder:
             fields.table,
             fields.successors,
             fields.required,
+            fields.defaulted,
+            DEFAULTED,
             self._kinds.header,
             self._units.header,
             self._types.header,

@@ -18,7 +18,7 @@ from schemas.datums import DATUM_NAMES
 from schemas.decode import QUALITIES, URGENCIES
 from schemas.raw import MAX_EVENT_MS, MAX_PAYLOAD_BYTES, MIN_EVENT_MS
 from streams.columns import NO_CODE
-from streams.json_fields import FIELD_BYTES, KEY_LENGTH, MOST_BYTES, ROLE, TOKEN_BYTES, Role, tokens_of
+from streams.json_fields import DEFAULTED_BYTES, FIELD_BYTES, KEY_LENGTH, MOST_BYTES, ROLE, TOKEN_BYTES, Role, tokens_of
 from streams.json_values import ODD, as_float, read_number, read_string, read_time, skip_space
 from streams.strings import MISSING, intern
 from streams.words import address_of, load_byte, load_int, load_word, store_byte, store_word
@@ -98,6 +98,8 @@ def scan(
     fields: npt.NDArray[np.int64],
     successors: npt.NDArray[np.int64],
     required: int,
+    defaulted: int,
+    default_text: npt.NDArray[np.uint8],
     kinds: npt.NDArray[np.int64],
     units: npt.NDArray[np.int64],
     types: npt.NDArray[np.int64],
@@ -109,9 +111,9 @@ def scan(
     """Scan `count` records into `rows` from `first_row` on; gives how many are slow.
 
     The buffer has words.PADDING zero bytes behind its last record; `kept.extra_data` is as large as the buffer, and
-    `rows.entity_data` has room for it behind entity_offsets[first_row].
-    `fields`, `successors` and `required` are a json_fields.Fields; `kinds`, `units` and `types` the headers of string
-    tables.
+    `rows.entity_data` has room for it behind entity_offsets[first_row]. `fields`, `successors`, `required` and
+    `defaulted` are a json_fields.Fields, `default_text` is DEFAULTED; `kinds`, `units` and `types` the headers of
+    string tables.
     """
     slow_count = 0
     first = address_of(buffer)
@@ -126,6 +128,7 @@ def scan(
     urgencies_at = address_of(tokens.urgencies)
     entities_at = address_of(rows.entity_data)
     extras_at = address_of(kept.extra_data)
+    default_at = address_of(default_text)
     entity_end: int = rows.entity_offsets[first_row]
     extra_end = 0
     for record in range(count):
@@ -312,6 +315,10 @@ def scan(
             for step in range(0, entity_length, 8):
                 store_word(entities_at + entity_end + step, load_word(entity_at + step))
             entity_end += entity_length
+            if (defaulted & ~seen) != 0:
+                for step in range(0, DEFAULTED_BYTES, 8):
+                    store_word(extras_at + extra_end + step, load_word(default_at + step))
+                extra_end += DEFAULTED_BYTES
             if extra_end > extra_start:
                 store_byte(extras_at + extra_end, 0x7D)
                 extra_end += 1

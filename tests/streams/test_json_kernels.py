@@ -19,7 +19,7 @@ from tests.support.readings import T0, ZONE, reading
 
 READING = {"device_id": "WL-0042", "metric": "water_level_mm", "value": 12.5, "ts": T0}
 CAMERA_EVENT = {"camera_id": "CAM-7", "event": "waterlogging", "confidence": 0.87, "ts": T0}
-TICKET = {"ticket_id": "T-1", "category": "flood", "text": "路面积水", "ts": T0, "urgency": "urgent"}
+TICKET = {"ticket_id": "T-1", "category": "flood", "text": "路面积水", "ts": T0}
 RECORDS: dict[Source, dict[str, Any]] = {
     Source.READINGS: READING,
     Source.CAMERA_EVENTS: CAMERA_EVENT,
@@ -28,7 +28,7 @@ RECORDS: dict[Source, dict[str, Any]] = {
 OPTIONAL: dict[Source, tuple[str, ...]] = {
     Source.READINGS: ("unit", "quality", "device_type", "firmware"),
     Source.CAMERA_EVENTS: ("count", "track_id", "snapshot_url", "plate_hash", "bbox"),
-    Source.TICKETS: ("address", "caller_name", "caller_phone", "channel", "parent_ticket_id"),
+    Source.TICKETS: ("urgency", "address", "caller_name", "caller_phone", "channel", "parent_ticket_id"),
 }
 
 
@@ -164,7 +164,7 @@ def test_the_usual_shapes_are_taken(source: Source, separators: tuple[str, str])
     optional: dict[Source, dict[str, Any]] = {
         Source.READINGS: {"unit": "mm", "quality": "suspect", "device_type": "雷达水位计"},
         Source.CAMERA_EVENTS: {"count": 3, "track_id": 17, "snapshot_url": "https://media.example/1.jpg?a=b"},
-        Source.TICKETS: {"address": "徐汇区漕溪北路 398 号", "caller_phone": "13800138000", "channel": "phone"},
+        Source.TICKETS: {"address": "徐汇区漕溪北路 398 号", "caller_phone": "13800138000", "urgency": "urgent"},
     }
     record = RECORDS[source]
     shapes = [

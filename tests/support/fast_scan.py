@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.decode import Row
 from schemas.sources import Source
-from streams.json_fields import fields_of
+from streams.json_fields import DEFAULTED, fields_of
 from streams.json_kernels import TOKENS, Kept, Rows, scan
 from streams.strings import StringTable
 from streams.words import PADDING
@@ -48,20 +48,8 @@ def scanned(source: Source, payloads: Sequence[bytes]) -> list[Row | None]:
     )
     fields = fields_of(source)
     headers = (kinds.header, units.header, types.header)
-    slow_count = scan(
-        buffer,
-        starts,
-        lengths,
-        count,
-        fields.table,
-        fields.successors,
-        fields.required,
-        *headers,
-        TOKENS,
-        rows,
-        0,
-        kept,
-    )
+    known = (fields.table, fields.successors, fields.required, fields.defaulted, DEFAULTED)
+    slow_count = scan(buffer, starts, lengths, count, *known, *headers, TOKENS, rows, 0, kept)
     assert slow_count == np.count_nonzero(kept.slow)
 
     def row(index: int) -> Row | None:
