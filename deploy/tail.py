@@ -29,7 +29,7 @@ from deploy.render import (
 )
 from schemas.sources import Source
 
-ALERT_TOPICS: Final = ("alerts", "urgent-tickets")
+ALERT_TOPICS: Final = ("alerts",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Filter:
         for name, value, topics in (
             ("--detector", self.detector, ALERT_TOPICS),
             ("--severity", self.severity, ALERT_TOPICS),
-            ("--cell", self.cell, (*ALERT_TOPICS, "observations")),
+            ("--cell", self.cell, (*ALERT_TOPICS, "observations", "urgent-tickets")),
         ):
             if value is not None and topic not in topics:
                 raise UsageProblem(f"{name} filters {' and '.join(topics)}; records of {topic} have none, use --text")
@@ -71,7 +71,7 @@ def topics_to_tail(config: TongguanConfig) -> Mapping[str, tuple[str, Renderer]]
     names = config.topic_names
     return {
         "alerts": (names.alerts, render_alert),
-        "urgent-tickets": (names.urgent_tickets, render_alert),
+        "urgent-tickets": (names.urgent_tickets, render_observations),
         "dead-letters": (names.dead_letters, render_dead_letter),
         "observations": (names.observations, render_observations),
         **{source.topic: (names.raw(source), render_raw) for source in Source},

@@ -34,6 +34,7 @@ from streams.locate import LocateService
 from streams.shard_store import KafkaLog, ShardStore
 from streams.snapshots import Snapshots
 from streams.topics import LARGE_MESSAGE_BYTES
+from streams.urgent import build_urgent
 from topology.devices import DeviceRegister
 from topology.shards import Shards
 
@@ -70,6 +71,7 @@ class _Worker:
         self._names = config.topic_names
         self._options = config.kafka.aiokafka_options()
         self._grid = config.city.grid()
+        self._kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
         self._shards = Shards(
             grid=self._grid, count=config.topics.shards, reach_rings=max((d.rings for d in detectors), default=0)
         )
@@ -101,6 +103,7 @@ class _Worker:
             parts.append(self._archive(kafka_log))
         if "join" in self._roles:
             parts.append(self._join(kafka_log, producer))
+            parts.append(self._urgent(producer))
         if "locate" in self._roles:
             parts.append(self._locate())
         return parts
@@ -127,7 +130,7 @@ class _Worker:
             settings=config.locate,
             shards=self._shards,
             devices=DeviceRegister.load(config.city.devices, grid=self._grid) if config.city.devices else None,
-            kinds=load_kinds(*([config.city.kinds] if config.city.kinds else [])),
+            kinds=self._kinds,
         )
         await service.start()
         try:
@@ -162,6 +165,21 @@ class _Worker:
         async with _running(app):
             yield app
             await runner.close()
+
+    @contextlib.asynccontextmanager
+    async def _urgent(self, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+        names = self._names
+        app = self._app("urgent", self._config.topics.tickets_partitions, stream_wait_empty=False)
+        build_urgent(
+            app,
+            names_urgent=names.urgent_tickets,
+            names_alerts=names.alerts,
+            kinds=self._kinds,
+            topics={source: names.raw(source) for source in Source},
+            sender=producer,
+        )
+        async with _running(app):
+            yield app
 
     @contextlib.asynccontextmanager
     async def _archive(self, kafka_log: KafkaLog) -> AsyncIterator[Service]:

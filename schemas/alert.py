@@ -52,8 +52,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     cell: Annotated[
         int, note("网格单元编号", "the compute cell; a 64-bit integer, do not read it into a double", examples=[172831])
     ]
-    lon: Annotated[float, note("网格中心经度", "the cell's centre, WGS-84", unit="deg", ge=-180, le=180)]
-    lat: Annotated[float, note("网格中心纬度", "the cell's centre, WGS-84", unit="deg", ge=-90, le=90)]
+    lon: Annotated[
+        float | None, note("网格中心经度；无法定位时为空", "the cell's centre, WGS-84; null when unplaced", unit="deg")
+    ]
+    lat: Annotated[
+        float | None, note("网格中心纬度；无法定位时为空", "the cell's centre, WGS-84; null when unplaced", unit="deg")
+    ]
     onset_ms: Annotated[
         int, note("起始时间（窗口起点）", "start of the first window that led to the raise, epoch ms", unit="ms")
     ]
@@ -74,9 +78,6 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     ]
     sentence_zh: Annotated[str, note("一句话说明，已脱敏", "one Chinese sentence, masked", of=FieldClass.PUBLIC)]
     sentence_en: Annotated[str, note("英文说明，已脱敏", "one English sentence, masked", of=FieldClass.PUBLIC)]
-    watermark_ms: Annotated[
-        int, note("判定时的分片水位", "the shard's watermark when it was judged, epoch ms", unit="ms")
-    ]
 
     @property
     def key(self) -> bytes:

@@ -76,7 +76,6 @@ ALERT: Final = Alert(
     evidence=["readings:0:1042", "camera-events:2:77", "tickets:1:5"],
     sentence_zh="积水深度 152.5 毫米，超过 150 毫米，摄像头与市民来电均已证实。",
     sentence_en="standing water of 152.5 mm, above 150 mm, confirmed by a camera and a caller.",
-    watermark_ms=_START_MS + 61_500,
 )
 DEAD_LETTER: Final = DeadLetter.of(
     BadRecord(Reason.BAD_TYPE, "$.value", 'expected a number, got "cat"'),

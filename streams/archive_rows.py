@@ -80,7 +80,6 @@ ALERTS: Final = pa.schema(
         ("evidence", pa.list_(pa.utf8())),
         ("sentence_zh", pa.utf8()),
         ("sentence_en", pa.utf8()),
-        ("watermark_at", _INSTANT),
     ]
 )
 DEAD_LETTERS: Final = pa.schema(

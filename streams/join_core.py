@@ -247,7 +247,6 @@ class JoinShard:
             evidence=[self._record_name(pointer) for pointer in pointers[: self._settings.evidence_limit]],
             sentence_zh=explanation.sentence_zh,
             sentence_en=explanation.sentence_en,
-            watermark_ms=view.end_ms,
         )
 
     def _record_name(self, pointer: int) -> str:

@@ -9,8 +9,8 @@ CREATE TABLE IF NOT EXISTS alerts
     detector_version Int32                   COMMENT '检测器版本 | version of the detector',
     category         LowCardinality(String)  COMMENT '事件类别 | what kind of event it is',
     cell             Int64                   COMMENT '网格单元编号 | compute cell',
-    lon              Float64                 COMMENT '网格中心经度（WGS-84） | longitude of the centre of the cell, degrees WGS-84',
-    lat              Float64                 COMMENT '网格中心纬度（WGS-84） | latitude of the centre of the cell, degrees WGS-84',
+    lon              Nullable(Float64)       COMMENT '网格中心经度（WGS-84） | longitude of the centre of the cell, degrees WGS-84',
+    lat              Nullable(Float64)       COMMENT '网格中心纬度（WGS-84） | latitude of the centre of the cell, degrees WGS-84',
     onset_at         DateTime64(3, 'UTC')    COMMENT '起始时间 | start of the first window that led to the raise'  CODEC(Delta, ZSTD(1)),
     window_start_at  DateTime64(3, 'UTC')    COMMENT '判定窗口起点（含） | start of the judged window, included'  CODEC(Delta, ZSTD(1)),
     window_end_at    DateTime64(3, 'UTC')    COMMENT '判定窗口终点（不含） | end of the judged window, excluded'  CODEC(Delta, ZSTD(1)),
@@ -21,8 +21,7 @@ CREATE TABLE IF NOT EXISTS alerts
     thresholds       Map(String, Float64)    COMMENT '阈值 | what the values were held against',
     evidence         Array(String)           COMMENT '证据：主题:分区:偏移量 | raw records behind it as topic:partition:offset'  CODEC(ZSTD(3)),
     sentence_zh      String                  COMMENT '一句话说明（中文，已脱敏） | one Chinese sentence, masked'  CODEC(ZSTD(3)),
-    sentence_en      String                  COMMENT '一句话说明（英文，已脱敏） | one English sentence, masked'  CODEC(ZSTD(3)),
-    watermark_at     DateTime64(3, 'UTC')    COMMENT '判定时的分片水位 | watermark of the shard when it was judged'  CODEC(Delta, ZSTD(1))
+    sentence_en      String                  COMMENT '一句话说明（英文，已脱敏） | one English sentence, masked'  CODEC(ZSTD(3))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(onset_at)

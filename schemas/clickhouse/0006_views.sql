@@ -65,8 +65,8 @@ CREATE OR REPLACE VIEW v_alert_history
     detector_version Int32                            COMMENT '检测器版本 | version of the detector',
     category         LowCardinality(String)           COMMENT '事件类别 | what kind of event it is',
     cell             Int64                            COMMENT '网格单元编号 | compute cell',
-    lon              Float64                          COMMENT '网格中心经度（度，WGS-84） | longitude of the centre of the cell',
-    lat              Float64                          COMMENT '网格中心纬度（度，WGS-84） | latitude of the centre of the cell',
+    lon              Nullable(Float64)                COMMENT '网格中心经度（度，WGS-84） | longitude of the centre of the cell',
+    lat              Nullable(Float64)                COMMENT '网格中心纬度（度，WGS-84） | latitude of the centre of the cell',
     onset_at         DateTime64(3, 'UTC')             COMMENT '起始时间 | start of the first window that led to the raise',
     window_start_at  DateTime64(3, 'UTC')             COMMENT '判定窗口起点（含） | start of the judged window, included',
     window_end_at    DateTime64(3, 'UTC')             COMMENT '判定窗口终点（不含） | end of the judged window, excluded',
@@ -77,12 +77,11 @@ CREATE OR REPLACE VIEW v_alert_history
     thresholds       Map(String, Float64)             COMMENT '阈值 | what the values were held against',
     evidence         Array(String)                    COMMENT '证据：主题:分区:偏移量 | raw records behind it as topic:partition:offset',
     sentence_zh      String                           COMMENT '一句话说明（中文） | one Chinese sentence',
-    sentence_en      String                           COMMENT '一句话说明（英文） | one English sentence',
-    watermark_at     DateTime64(3, 'UTC')             COMMENT '判定时的分片水位 | watermark of the shard when it was judged'
+    sentence_en      String                           COMMENT '一句话说明（英文） | one English sentence'
 )
 AS SELECT
     alert_id, revision, action, detector, detector_version, category, cell, lon, lat, onset_at, window_start_at,
-    window_end_at, severity, confidence, reason, values, thresholds, evidence, sentence_zh, sentence_en, watermark_at
+    window_end_at, severity, confidence, reason, values, thresholds, evidence, sentence_zh, sentence_en
 FROM alerts FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT '告警的每次产生、更新、解除 | every raise, update and clear of every alert';
@@ -95,8 +94,8 @@ CREATE OR REPLACE VIEW v_alerts
     detector_version Int32                            COMMENT '检测器版本 | version of the detector',
     category         LowCardinality(String)           COMMENT '事件类别 | what kind of event it is',
     cell             Int64                            COMMENT '网格单元编号 | compute cell',
-    lon              Float64                          COMMENT '网格中心经度（度，WGS-84） | longitude of the centre of the cell',
-    lat              Float64                          COMMENT '网格中心纬度（度，WGS-84） | latitude of the centre of the cell',
+    lon              Nullable(Float64)                COMMENT '网格中心经度（度，WGS-84） | longitude of the centre of the cell',
+    lat              Nullable(Float64)                COMMENT '网格中心纬度（度，WGS-84） | latitude of the centre of the cell',
     onset_at         DateTime64(3, 'UTC')             COMMENT '起始时间 | start of the first window that led to the raise',
     cleared_at       Nullable(DateTime64(3, 'UTC'))   COMMENT '解除时间（判定窗口终点），未解除为空 | end of the window that cleared it, null while active',
     severity         UInt8                            COMMENT '最近一次判定的严重程度 | severity of the latest record',

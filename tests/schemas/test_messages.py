@@ -41,7 +41,6 @@ alerts = st.builds(
     evidence=st.lists(words, max_size=3),
     sentence_zh=words,
     sentence_en=words,
-    watermark_ms=int64s,
 )
 
 

@@ -136,7 +136,6 @@ def alert(revision: int, action: Action, severity: int, **given: Any) -> Alert:
         "evidence": ["readings:0:1"],
         "sentence_zh": "积水",
         "sentence_en": "water",
-        "watermark_ms": T0_MS + 60_000,
     }
     return msgspec.convert({**plain, **given}, Alert)
 
