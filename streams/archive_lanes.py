@@ -149,6 +149,7 @@ class FrameLane(Lane):
         self._log = log
         self._new_token = new_token
         self._shard: ShardArchive | None = None
+        self._first_unwritten: int | None = None  # where to begin when there is no checkpoint; None: with what comes
 
     async def _take(self, delivery: Delivery) -> None:
         if self._shard is None:
@@ -175,7 +176,15 @@ class FrameLane(Lane):
         if shard is None or not shard.pending:
             return
         plan, frames = shard.plan(self._new_token())
-        if await self._put(plan) and await self._insert(shard, plan, frames):
+        try:
+            written = await self._put(plan) and await self._insert(shard, plan, frames)
+        except BaseException:
+            # cancelled, or an error nobody expected: whether it is in is now the checkpoint's to say, so the next
+            # delivery opens the shard anew, and what was in hand is read from the topic again
+            self._shard = None
+            self._first_unwritten = plan.first
+            raise
+        if written:
             self._acknowledge()
 
     async def _open(self) -> ShardArchive | None:
@@ -185,7 +194,7 @@ class FrameLane(Lane):
             return None
         payload = stored.get(CHECKPOINT_KEY)
         if payload is None:
-            return ShardArchive(Covered(), None)
+            return ShardArchive(Covered(), self._first_unwritten)
         checkpoint = decode_checkpoint(payload)
         shard = ShardArchive(Covered(checkpoint.covered), checkpoint.last + 1)
         if checkpoint.done:
@@ -298,7 +307,12 @@ class RecordLane(Lane):
             self._insert_new(store, records, token)
             return True
 
-        if await self._store.until_done(insert, wanted=self.is_alive) and self.alive:
+        try:
+            written = await self._store.until_done(insert, wanted=self.is_alive)
+        except BaseException:
+            self._records = records  # cancelled, say: they are still unacknowledged, so they must still be written
+            raise
+        if written and self.alive:
             self._acknowledge()
 
 

@@ -297,6 +297,50 @@ async def test_a_revoked_lane_stops_waiting_for_clickhouse(world: World) -> None
     assert not world.acked
 
 
+@pytest.mark.parametrize("when", ["waiting for the store", "writing the plan"])
+async def test_a_lane_that_was_cancelled_in_the_middle_goes_on_from_its_checkpoint(world: World, when: str) -> None:
+    await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(5)))
+    lane = world.lane()
+    if when == "waiting for the store":
+        world.store.away = True
+    else:
+        world.log.fail_appends = 10**9
+    feeding = asyncio.create_task(world.feed(lane))
+    await asyncio.sleep(0.05)
+    feeding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await feeding
+    world.store.away, world.log.fail_appends = False, 0
+    await world.feed(lane, first=1)  # frame 0 was taken off Faust's queue already: it does not come again
+    assert world.store.offsets == list(range(50))
+    assert world.acked == [0, 1, 2, 3, 4]
+
+
+async def test_records_in_hand_when_cancelled_are_written_before_they_are_acknowledged(world: World) -> None:
+    taken: list[int] = []
+    acked: list[int] = []
+    world.store.away = True
+
+    def insert_new(store: Store, records: Any, token: str) -> None:
+        if world.store.away:
+            raise StoreUnavailable("nowhere: connection refused")
+        taken.extend(records)
+
+    lane = RecordLane(
+        *("alerts", 3, world.thread, ArchiveSettings(record_batch=1)),
+        read=lambda topic, partition, delivery: delivery.offset,
+        insert_new=insert_new,
+    )
+    waiting = asyncio.create_task(lane.accept(Delivery(0, b"", T0_MS, lambda: acked.append(0))))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    world.store.away = False
+    await lane.accept(Delivery(1, b"", T0_MS, lambda: acked.append(1)))
+    assert taken == [0, 1] and acked == [0, 1]
+
+
 async def test_kafka_away_while_checkpointing_is_waited_out(world: World) -> None:
     await world.produce(reading_frame(0, 9))
     world.log.fail_appends = 3
