@@ -225,6 +225,7 @@ def read_alerts(bootstrap: str, topic: str, partitions: int) -> tuple[Answer, fl
         if alert.action is Action.CLEAR:
             continue
         last_ms = max(last_ms, message.timestamp)
+        assert alert.lon is not None and alert.lat is not None
         column = int((alert.lon - WEST) / STEP_DEG)
         row = int((alert.lat - SOUTH) / STEP_DEG)
         values = alert.values

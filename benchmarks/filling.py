@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -18,7 +19,7 @@ async def fill(bootstrap: str, records: Iterable[tuple[str, int, bytes]]) -> int
     )
     await producer.start()
     sent = 0
-    builders = {}
+    builders: dict[tuple[str, int], Any] = {}
     waiting: list[asyncio.Future[object]] = []
     try:
         for topic, partition, value in records:

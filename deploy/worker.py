@@ -41,8 +41,6 @@ from topology.shards import Shards
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 0.2
-SESSION_TIMEOUT_S: Final = 10  # how long after a kill -9 another worker takes over
-HEARTBEAT_S: Final = 3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
 
@@ -126,6 +124,10 @@ class _Worker:
         service = LocateService(
             bootstrap=self._bootstrap,
             options=self._options,
+            consumer_options={
+                "session_timeout_ms": int(config.kafka.session_timeout_s * 1000),
+                "heartbeat_interval_ms": int(config.kafka.heartbeat_s * 1000),
+            },
             names=self._names,
             settings=config.locate,
             shards=self._shards,
@@ -207,6 +209,13 @@ class _Worker:
 
     def _app(self, role: str, partitions: int, **options: Any) -> faust.App:
         kafka = self._config.kafka
+        settings: dict[str, Any] = {
+            "broker_commit_interval": 1.0,
+            "consumer_auto_offset_reset": "earliest",
+            "consumer_max_fetch_size": LARGE_MESSAGE_BYTES,
+            "topic_disable_leader": True,
+        }
+        settings |= options
         datadir = self._config.data_dir / "faust" / role
         datadir.mkdir(parents=True, exist_ok=True)  # faust wants one, though nothing of ours lies in it
         credentials: Any = None
@@ -224,11 +233,9 @@ class _Worker:
             f"{self._config.topics.prefix}tongguan-{role}",
             broker=[f"kafka://{address}" for address in self._bootstrap.split(",")],
             broker_credentials=credentials,
-            broker_session_timeout=SESSION_TIMEOUT_S,
-            broker_heartbeat_interval=HEARTBEAT_S,
-            **{"broker_commit_interval": 1.0, "consumer_auto_offset_reset": "earliest", "topic_disable_leader": True}
-            | {"consumer_max_fetch_size": LARGE_MESSAGE_BYTES}
-            | options,
+            broker_session_timeout=kafka.session_timeout_s,
+            broker_heartbeat_interval=kafka.heartbeat_s,
+            **settings,
             datadir=datadir,
             store="memory://",
             topic_allow_declare=False,

@@ -95,7 +95,7 @@ class WindowView:
 @kernel
 def make_pointer(source: int, partition: int, offset: int) -> int:
     """A raw record as one sortable int64: source (4 bits), partition (15 bits), offset (44 bits)."""
-    return (np.int64(source) << 59) | ((np.int64(partition) & 0x7FFF) << 44) | np.int64(offset)
+    return (int(source) << 59) | ((int(partition) & 0x7FFF) << 44) | int(offset)
 
 
 def pointer_parts(pointer: int) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,14 @@ _NO_HASHES: Final = np.empty(0, dtype=np.uint64)
 class JoinSettings(BaseModel):
     """How the join works; the detectors have settings of their own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    snapshot_every_s: float = Field(5.0, gt=0, description="seconds between snapshots of a shard that changes")
-    evidence_buckets: int = Field(6, ge=1, description="how many of the newest buckets remember their records")
-    evidence_limit: int = Field(20, ge=1, description="records named in one alert at most")
+    snapshot_every_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds between snapshots of a shard; a restart replays about as much."""
+    evidence_buckets: Annotated[int, Field(ge=1)] = 6
+    """How many of the newest buckets remember which records made their values."""
+    evidence_limit: Annotated[int, Field(ge=1)] = 20
+    """Records named in one alert at most."""
 
 
 @dataclass(slots=True)
@@ -203,13 +206,14 @@ class JoinShard:
         detector = judge.detector
         judge.grow(self.slots.count)
         seen = group.touched(end_ms, judge.window_ms, self.slots.count)
-        index: SlotArray = np.flatnonzero(self.slots.owned & (seen | ~judge.standing.quiet)).astype(np.int32)
+        position = np.flatnonzero(self.slots.owned & (seen | ~judge.standing.quiet))
+        index: SlotArray = position.astype(np.int32)
         if not len(index):
             return []
         view = WindowView(group, self.slots, judge.features, end_ms, index, judge.state[:, index])
         verdicts = detector.judge(view)
         changes = hysteresis.step(
-            judge.standing, index, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms
+            judge.standing, position, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms
         )
         if verdicts.state is not None:
             judge.state[:, index] = verdicts.state
@@ -254,7 +258,7 @@ class JoinShard:
         return f"{self._topics[Source(source)]}:{partition}:{offset}"
 
 
-def _codes(column: pa.DictionaryArray) -> tuple[IntArray, list[str]]:
+def _codes(column: pa.DictionaryArray) -> tuple[npt.NDArray[Any], list[str]]:
     return column.indices.to_numpy(), column.dictionary.to_pylist()
 
 

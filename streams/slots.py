@@ -47,7 +47,7 @@ def _find(table: SlotArray, cells: IntArray, cell: int) -> int:
     at = _home(cell, mask)
     while table[at] >= 0:
         if cells[table[at]] == cell:
-            return table[at]
+            return int(table[at])
         at = (at + 1) & mask
     return -1
 

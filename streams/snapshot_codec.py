@@ -105,7 +105,7 @@ class BlockPart(Part, tag="block"):
 
 AnyPart = SlotsPart | JudgePart | BlockPart
 _pack = msgspec.msgpack.Encoder()
-_unpack = msgspec.msgpack.Decoder(AnyPart)
+_unpack: msgspec.msgpack.Decoder[AnyPart] = msgspec.msgpack.Decoder(AnyPart)
 _unpack_manifest = msgspec.msgpack.Decoder(Manifest)
 _identity_text = msgspec.json.Encoder()
 
@@ -122,7 +122,8 @@ def decode_part(payload: bytes) -> AnyPart:
         size = int.from_bytes(payload[:8], "little")
         if size > 64 * PART_BYTES:
             raise ValueError(f"a part of {size} bytes")
-        return _unpack.decode(pa.decompress(payload[8:], decompressed_size=size, codec="lz4", asbytes=True))
+        raw: bytes = pa.decompress(payload[8:], decompressed_size=size, codec="lz4", asbytes=True)
+        return _unpack.decode(raw)
     except (pa.ArrowException, OSError, ValueError, msgspec.DecodeError) as error:
         raise BrokerError(f"join snapshot: damaged part of {len(payload)} bytes: {error}") from error
 
