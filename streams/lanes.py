@@ -152,10 +152,9 @@ def finish(use: LaneUse, lanes: FloatArray) -> FloatArray:
         out = np.full(lanes.shape[1], np.nan)
         np.divide(lanes[0], lanes[1] * SUM_SCALE, out=out, where=lanes[1] > 0)
         return out
-    if aggregate in (Aggregate.MIN, Aggregate.MAX):
-        return np.asarray(np.where(np.isinf(lanes[0]), np.nan, lanes[0]))
-    if aggregate is Aggregate.LAST:
-        return np.asarray(np.where(np.isinf(lanes[0]), np.nan, lanes[1]))
+    if aggregate in (Aggregate.MIN, Aggregate.MAX, Aggregate.LAST):
+        found: FloatArray = np.where(np.isinf(lanes[0]), np.nan, lanes[-1])
+        return found
     if aggregate is Aggregate.DISTINCT:
         return _distinct_estimate(lanes)
     return _quantile(lanes, use.feature.quantile)
@@ -178,7 +177,8 @@ def _quantile(lanes: FloatArray, quantile: float) -> FloatArray:
     wanted = np.maximum(np.ceil(quantile * totals), 1.0)
     position = (running < wanted).sum(axis=0)
     values = np.where(position == 0, 0.0, QUANTILE_LOW * np.exp((position - 0.5) * QUANTILE_LOG_WIDTH))
-    return np.asarray(np.where(totals > 0, values, np.nan))
+    found: FloatArray = np.where(totals > 0, values, np.nan)
+    return found
 
 
 @kernel
