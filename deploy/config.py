@@ -45,6 +45,14 @@ class KafkaSettings(BaseModel):
     """Needed with a SASL protocol. Better set as TONGGUAN_KAFKA__SASL_PASSWORD than in a file."""
     ssl_cafile: Path | None = None
     """PEM file of the authority that signed the brokers' certificates. Unset: the system's."""
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
+    """How long a worker may be silent before the others take over its partitions: the gap after a kill -9. Too short,
+    and a busy machine is taken for a dead one. The broker has limits of its own (group.min.session.timeout.ms)."""
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Three beats may be missed."""
+        return self.session_timeout_s / 3.5
 
     @field_validator("bootstrap")
     @classmethod
