@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -276,7 +277,9 @@ class Locator:
                     frames.append(FrameOut(shard, encode_frame(FrameHeader(shard=shard, covers=covers), None), 0))
             commits = self._commits()
             self._level_ms = now_ms
-        letters = tuple(letter for key in sorted(self._letters) for letter in self._letters[key])
+        letters = tuple(
+            letter for key in sorted(self._letters) for letter in sorted(self._letters[key], key=attrgetter("offset"))
+        )
         self._letters.clear()
         self._pending.clear()
         self._rows = self._bytes = 0

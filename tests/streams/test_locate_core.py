@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord
-from schemas.observation import Cover, Flag, decode_frame
+from schemas.observation import Cover, decode_frame
 from schemas.sources import Source
-from streams.coverage import Coverage
 from streams.locate_core import Flush
 from streams.locate_settings import LocateSettings, SourceSettings
 from streams.placing import RawKey, WatermarkState
 from tests.support.decoded_rows import SHARDS, T0, DecodedRow, Tables, nowhere
+from tests.support.shard_reader import ShardReader
 
 READINGS_0: RawKey = (0, 0)
 READINGS_1: RawKey = (0, 1)
@@ -344,34 +344,6 @@ def test_string_tables_that_a_producer_fills_are_emptied_after_a_flush() -> None
 # --- a whole log, cut and crashed at random ---------------------------------------------------------------------------
 
 
-@dataclass
-class Reader:
-    """What a join keeps of one shard's log: it drops rows that are covered, then takes over the covers."""
-
-    coverage: dict[RawKey, Coverage] = field(default_factory=lambda: defaultdict(Coverage))
-    watermark: dict[RawKey, int] = field(default_factory=lambda: defaultdict(int))
-    taken: dict[tuple[RawKey, int], tuple[int, int]] = field(default_factory=dict)
-
-    def read(self, data: bytes) -> None:
-        header, batch = decode_frame(data)
-        by_key = {(c.source, c.partition): c for c in header.covers}
-        for row in batch.to_pylist():
-            key = (int(Source.of_topic(row["source"])), row["partition"])
-            offset = row["offset"]
-            assert by_key[key].first <= offset <= by_key[key].last, "a row outside its cover"
-            if self.coverage[key].covers(offset, offset):
-                continue
-            event_at_ms = round(row["event_at"].timestamp() * 1000)
-            assert row["flags"] & Flag.LATE or event_at_ms >= self.watermark[key], "a row behind a told watermark"
-            assert (key, offset) not in self.taken
-            self.taken[key, offset] = (event_at_ms, row["flags"])
-        for key, cover in by_key.items():
-            assert len(self.coverage[key].intervals) <= 1
-            self.coverage[key].add(cover.first, cover.last)
-            assert len(self.coverage[key].intervals) <= 1, "a gap between covers"
-            self.watermark[key] = max(self.watermark[key], cover.watermark_ms)
-
-
 def random_log(chance: random.Random) -> Log:
     log: Log = {}
     for key in (READINGS_0, READINGS_1, TICKETS_0):
@@ -385,9 +357,9 @@ def random_log(chance: random.Random) -> Log:
     return log
 
 
-def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[Reader], set[bytes]]:
+def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[ShardReader], set[bytes]]:
     """Feed the log in random slices and flushes; a crash loses the locator and the end of its last flush."""
-    readers = [Reader() for _ in range(SHARDS.count)]
+    readers = [ShardReader() for _ in range(SHARDS.count)]
     letters: set[bytes] = set()
     committed = {key: (0, WatermarkState().encode()) for key in log}
     config = LocateSettings(max_frame_rows=chance.choice((1, 3, 65_536)), header_interval_ms=50)

@@ -1,0 +1,263 @@
+"""locate as a service: raw batches in, frames, dead letters and urgent tickets out, raw offsets committed behind them.
+
+One cycle: take what has arrived, tickets first; decode and place it slice by slice in a thread of its own (the kernels
+hold no interpreter lock); hand a flush to the sender when one is due. Between slices, and while the sender has no room,
+tickets are looked at again, so that none waits behind sensor traffic.
+
+A partition's progress is known from its last commit alone: whatever is lost on the way is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from schemas.errors import TongguanError
+from schemas.kinds import KindRegistry
+from schemas.sources import Source
+from streams.batches import Batch, RawBatch, slices
+from streams.decode import Decoder
+from streams.locate_core import Flush, Locator, UrgentTicket
+from streams.locate_metrics import LocateMetrics
+from streams.locate_reader import LocateReader
+from streams.locate_sender import FIRST_PAUSE_S, LocateSender
+from streams.locate_settings import LocateSettings
+from streams.locate_warm_up import warm_up
+from streams.placing import Placer, RawKey
+from streams.raw_payloads import payloads_at
+from streams.strings import StringTable
+from streams.topics import TopicNames
+from topology.devices import DeviceRegister
+from topology.shards import Shards
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+POLL_MS: Final = 50
+PAUSE_S: Final = 0.005  # between looks when little comes: larger batches cost less than many small ones
+SLICE_RECORDS: Final = 65_536
+"""Decoded at once: 50 ms of work, and the memory that goes with it. One Kafka batch is never cut."""
+GIVE_BACK_WITHIN_S: Final = 8.0
+"""For the last flush, its acknowledgement and commit; then the next owner reads again what is left."""
+
+
+class LocateService(Service):
+    """Runs until stopped. A broker that is away is waited for; `crash_reason` holds what cannot be waited out."""
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        names: TopicNames,
+        settings: LocateSettings,
+        shards: Shards,
+        kinds: KindRegistry,
+        devices: DeviceRegister | None = None,
+        options: Mapping[str, Any] | None = None,
+        consumer_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`options` (security) go to consumer and producer alike, `consumer_options` (timeouts) to the former only."""
+        super().__init__()
+        self._settings = settings
+        self._shards = shards
+        self._kinds = kinds
+        self._devices = devices
+        self._names = names
+        tables = (StringTable(), StringTable(), StringTable())
+        self._decoder = Decoder(*tables, settings.zones())
+        self._locator = self._make_locator(tables)
+        self._metrics = LocateMetrics()
+        self._reader = LocateReader(
+            names,
+            self._locator,
+            bootstrap=bootstrap,
+            options={**(options or {}), **(consumer_options or {})},
+            on_revoked=self._give_back,
+        )
+        self._sender = LocateSender(
+            names,
+            bootstrap=bootstrap,
+            options=options or {},
+            shards=shards.count,
+            commit=self._reader.commit,
+            commit_interval_ms=settings.commit_interval_ms,
+        )
+        self._lock = asyncio.Lock()  # held while the locator is used: by a cycle, or by a rebalance
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="locate")
+        self._running: asyncio.Task[None] | None = None
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        self._running = asyncio.create_task(self._run(), name="locate")
+
+    async def on_stop(self) -> None:
+        """Send and commit what has been read, within reason, then leave the group."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        await self._give_back(list(self._locator.assigned))
+        await self._reader.close()
+        await self._sender.stop()
+        self._thread.shutdown(wait=False)
+
+    async def _run(self) -> None:
+        try:
+            # seconds of compiling the first time: a member of the group must not be silent for so long
+            await self._in_thread(partial(warm_up, self._settings, self._make_locator))
+            await self._sender.start()
+            while True:
+                await self._reader.connect()
+                try:
+                    while True:
+                        await self._cycle()
+                except KafkaError as error:
+                    log.warning("locate: reading stopped (%s: %s); connecting again", type(error).__name__, error)
+                async with self._lock:
+                    self._forget(list(self._locator.assigned))
+                await self._reader.close()
+                await asyncio.sleep(FIRST_PAUSE_S)
+        except TongguanError as error:
+            log.error("%s", error)
+            self._crash(error)
+        except Exception as error:
+            log.exception("locate: failed")
+            self._crash(error)
+
+    # --- one cycle -------------------------------------------------------------------------------------------------
+
+    async def _cycle(self) -> None:
+        found = await self._reader.poll(POLL_MS)
+        async with self._lock:
+            await self._reader.adopt({tp: batches[0].first_offset for tp, batches in found}, _now_ms())
+            for tp, batches in found:
+                await self._take(tp, batches)
+            self._reader.look_at_ends()
+            if self._locator.due(_now_ms()):
+                await self._flush()
+        self._raise_if_sending_failed()
+        if len(found) < len(self._locator.assigned):
+            await asyncio.sleep(PAUSE_S)
+
+    async def _take(self, tp: TopicPartition, batches: Sequence[Batch], *, may_flush: bool = True) -> None:
+        """Decode and place what came from one partition, flushing as often as need be."""
+        if self._reader.is_next(tp, batches):
+            for part in slices(batches, most_records=SLICE_RECORDS):
+                await self._in_thread(partial(self._feed, tp, part), self._sender.urgent)
+                if self._reader.source(tp) is not Source.TICKETS:
+                    for ticket_tp, tickets in await self._reader.poll_tickets():
+                        await self._take(ticket_tp, tickets)
+                if may_flush and self._locator.due(_now_ms()):
+                    await self._flush()
+        self._reader.unread.discard(tp)
+
+    def _feed(self, tp: TopicPartition, batches: Sequence[Batch]) -> list[UrgentTicket]:
+        """Decode and place; runs in the thread."""
+        now_ms = _now_ms()
+        # without the broker's append time, the time of receiving stands in for it: it is written into the log here
+        batches = [
+            dataclasses.replace(batch, timestamp_ms=now_ms)
+            if isinstance(batch, RawBatch) and not batch.log_append
+            else batch
+            for batch in batches
+        ]
+        source = self._reader.source(tp)
+        decoded = self._decoder.decode(source, tp.topic, tp.partition, batches)
+        self._metrics.read(source, sum(len(batch.payload) for batch in batches))
+        next_offset = decoded.last_offset + 1
+        return self._locator.feed(decoded.columns, decoded.letters, next_offset, now_ms, partial(payloads_at, batches))
+
+    async def _flush(self) -> None:
+        """Make a flush and hand it over; while the sender has no room, only tickets are taken in."""
+        while not self._sender.has_room:
+            await self._sender.wait_for_room(POLL_MS / 1000)
+            self._raise_if_sending_failed()
+            if not self._sender.has_room:
+                for tp, tickets in await self._reader.poll_tickets():
+                    await self._take(tp, tickets, may_flush=False)
+        await self._hand_over(level=False)
+
+    async def _hand_over(self, *, level: bool) -> None:
+        """Make a flush and put it into the sender's queue, which has room. Once made it must not get lost."""
+        now_ms = _now_ms()
+
+        def put(flush: Flush) -> None:
+            self._sender.put(flush)
+            self._metrics.flushed(self._locator, self._names, now_ms, level=flush.level)
+
+        await self._in_thread(partial(self._locator.flush, now_ms, level=level), put)
+
+    # --- giving back -----------------------------------------------------------------------------------------------
+
+    async def _give_back(self, keys: Sequence[RawKey]) -> None:
+        """Send and commit what is known of these partitions, if it can be done soon, and forget them."""
+        async with self._lock:
+            if not self._locator.assigned.keys().isdisjoint(keys) and self._sender.running:
+                try:
+                    async with asyncio.timeout(GIVE_BACK_WITHIN_S):
+                        while not self._sender.has_room:
+                            await self._sender.wait_for_room(GIVE_BACK_WITHIN_S)
+                        await self._hand_over(level=True)
+                        await self._sender.drain()
+                except TimeoutError:
+                    log.warning(
+                        "locate: Kafka did not acknowledge within %.0f s; what it has not will be read again",
+                        GIVE_BACK_WITHIN_S,
+                    )
+            self._forget(keys)
+
+    def _forget(self, keys: Iterable[RawKey]) -> None:
+        for key in keys:
+            self._metrics.forget(key, self._names)
+        self._reader.forget(keys)
+        self._locator.revoke(keys)
+
+    # --- small things ----------------------------------------------------------------------------------------------
+
+    def _make_locator(self, tables: tuple[StringTable, StringTable, StringTable]) -> Locator:
+        settings = self._settings
+        placer = Placer(
+            self._shards,
+            tables[0],
+            tables[1],
+            self._kinds,
+            settings.rules(),
+            register=self._devices,
+            future_bound_ms=settings.future_bound_ms,
+        )
+        return Locator(settings, placer, self._shards.count, *tables)
+
+    async def _in_thread(self, work: Callable[[], T], then: Callable[[T], None] | None = None) -> T:
+        """Run `work` in the thread and hand its result to `then`, also when we are cancelled meanwhile: what the
+        locator has given out exists nowhere else, and it must be at rest before anybody else touches it."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            result = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            if then is not None and future.exception() is None:
+                then(future.result())
+            raise
+        if then is not None:
+            then(result)
+        return result
+
+    def _raise_if_sending_failed(self) -> None:
+        if self._sender.failed is not None:
+            raise self._sender.failed
+
+
+def _now_ms() -> int:
+    """The wall clock: for receive times and idle sources, whose outcome is written into the log."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,287 @@
+"""Sends what locate has made and commits what has been acknowledged, in an order that keeps the covers' promises.
+
+One flush is on its way and one more may wait; whoever makes flushes faster waits. Within a flush the frames of one
+shard go one after the other, each only when the one before is acknowledged: were a frame lost while its successor was
+stored, the successor's watermark would close windows over the missing rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+
+from schemas.dead_letter import DeadLetter, encode_dead_letter
+from schemas.errors import BrokerError
+from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
+from streams.placing import RawKey
+from streams.topics import LARGE_MESSAGE_BYTES, TopicNames
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 10.0
+SLOW_AFTER_S: Final = 10.0  # an acknowledgement that takes longer is worth a line in the log
+CLOSE_WITHIN_S: Final = 5.0  # an idempotent producer waits for its broker for ever; a stop must not
+LETTERS_AT_ONCE: Final = 2_000
+BATCH_BYTES: Final = 256 * 1024  # dead letters and urgent tickets share batches; a frame is one by itself
+
+
+class LocateSender:
+    """An idempotent producer with a short queue. `commit` stores raw offsets; it is called with acknowledged ones only.
+
+    A producer that fails for good (fenced, sequence lost, message refused) is replaced, and what it left
+    unacknowledged is sent again: readers drop what they have by its covers or its key.
+    """
+
+    def __init__(
+        self,
+        names: TopicNames,
+        *,
+        bootstrap: str,
+        options: Mapping[str, Any],
+        shards: int,
+        commit: Callable[[Mapping[RawKey, Commit]], Awaitable[None]],
+        commit_interval_ms: int,
+    ) -> None:
+        self._names = names
+        self._bootstrap = bootstrap
+        self._options = dict(options)
+        self._shards = shards
+        self._commit = commit
+        self._commit_interval_s = commit_interval_ms / 1000
+        self._producer: Any = None
+        self._queue: asyncio.Queue[Flush] = asyncio.Queue(maxsize=1)
+        self._urgent: list[asyncio.Task[None]] = []
+        self._uncommitted: dict[RawKey, Commit] = {}
+        self._committed_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._replacing = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def start(self) -> None:
+        """Connect, waiting for the broker and its topics as long as it takes; BrokerError when they do not fit."""
+        self._producer = await self._connect()
+        await self._check_topic()
+        self._task = asyncio.create_task(self._run(), name="locate-sender")
+
+    async def stop(self) -> None:
+        """Stop at once; what is not acknowledged will be read and sent again by whoever comes next."""
+        for task in (self._task, *self._urgent):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, KafkaError):
+                    await task
+        await self._close(self._producer)
+
+    @property
+    def running(self) -> bool:
+        """Whether what is put will be sent."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why sending ended, if it did: a bug, for every failure of Kafka's is retried."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        return self._task.exception()
+
+    # --- what locate calls -------------------------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `put` would return at once."""
+        return not self._queue.full()
+
+    async def wait_for_room(self, timeout_s: float) -> None:
+        """Return when there is room, or after `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._room.wait(), timeout_s)
+
+    def put(self, flush: Flush) -> None:
+        """Hand a flush over; there must be room."""
+        self._queue.put_nowait(flush)
+        self._room.clear()
+
+    def urgent(self, tickets: Sequence[UrgentTicket]) -> None:
+        """Send now, past everything that waits. Raw offsets of later flushes are committed after these, too."""
+        self._urgent = [task for task in self._urgent if not task.done()]
+        for ticket in tickets:
+            self._urgent.append(asyncio.create_task(self._deliver_urgent(ticket)))
+
+    async def drain(self) -> None:
+        """Wait until all that was put has been acknowledged and committed."""
+        await self._queue.join()
+        await self._commit_now()
+
+    # --- the queue ---------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            flush = await self._queue.get()
+            self._room.set()
+            try:
+                urgent = list(self._urgent)
+                by_shard: dict[int, list[FrameOut]] = defaultdict(list)
+                for frame in flush.frames:
+                    by_shard[frame.shard].append(frame)
+                async with asyncio.TaskGroup() as group:
+                    for frames in by_shard.values():
+                        group.create_task(self._deliver_frames(frames))
+                    if flush.dead_letters:
+                        group.create_task(self._deliver_letters(flush.dead_letters))
+                await asyncio.gather(*urgent)
+                self._uncommitted.update(flush.commits)
+                if time.monotonic() - self._committed_at >= self._commit_interval_s:
+                    await self._commit_now()
+            finally:
+                self._queue.task_done()
+
+    async def _commit_now(self) -> None:
+        commits, self._uncommitted = self._uncommitted, {}
+        self._committed_at = time.monotonic()
+        if commits:
+            await self._commit(commits)
+
+    async def _deliver_frames(self, frames: Sequence[FrameOut]) -> None:
+        for frame in frames:
+            await self._deliver(self._names.observations, frame.data, None, frame.shard)
+
+    async def _deliver_urgent(self, ticket: UrgentTicket) -> None:
+        await self._deliver(self._names.urgent_tickets, ticket.data, ticket.key, None)
+
+    async def _deliver_letters(self, letters: Sequence[DeadLetter]) -> None:
+        for start in range(0, len(letters), LETTERS_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._deliver(self._names.dead_letters, encode_dead_letter(letter), letter.key, None)
+                    for letter in letters[start : start + LETTERS_AT_ONCE]
+                )
+            )
+
+    # --- one message -------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, topic: str, value: bytes, key: bytes | None, partition: int | None) -> None:
+        """Send until acknowledged."""
+        pause = FIRST_PAUSE_S
+        while True:
+            producer = self._producer
+            try:
+                acknowledged = await producer.send(topic, value, key=key, partition=partition)
+                await self._acknowledgement(topic, acknowledged)
+                return
+            except KafkaTimeoutError:
+                log.warning("locate: Kafka at %s has not taken a message for %s, trying again", self._bootstrap, topic)
+                continue
+            except KafkaError as error:
+                log.error("locate: %s: %s", topic, _in_words(error, topic, len(value)))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+            await self._replace(producer)
+
+    async def _acknowledgement(self, topic: str, acknowledged: asyncio.Future[Any]) -> None:
+        began = time.monotonic()
+        told = False
+        while not acknowledged.done():
+            await asyncio.wait([acknowledged], timeout=SLOW_AFTER_S)
+            if not acknowledged.done() and not told:
+                told = True
+                log.warning(
+                    "locate: no acknowledgement for %s from Kafka at %s since %.0f s; waiting, nothing is lost",
+                    topic, self._bootstrap, time.monotonic() - began,
+                )  # fmt: skip
+        acknowledged.result()
+        if told:
+            log.info("locate: Kafka acknowledged %s after %.0f s", topic, time.monotonic() - began)
+
+    # --- the producer ------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> Any:
+        pause, told = FIRST_PAUSE_S, False
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                acks="all",
+                linger_ms=0,
+                max_request_size=LARGE_MESSAGE_BYTES,
+                max_batch_size=BATCH_BYTES,
+                **self._options,
+            )
+            try:
+                await producer.start()
+            except KafkaError as error:
+                await self._close(producer)
+                if not told:
+                    told = True
+                    log.warning("locate: no broker answers at %s (%s); trying again", self._bootstrap, error)
+            except BaseException:
+                await self._close(producer)
+                raise
+            else:
+                if told:
+                    log.info("locate: connected to Kafka at %s", self._bootstrap)
+                return producer
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def _replace(self, failed: Any) -> None:
+        """A new producer in place of `failed`, unless another message's failure has brought one already."""
+        async with self._replacing:
+            if self._producer is failed:
+                await self._close(failed)
+                self._producer = await self._connect()
+
+    @staticmethod
+    async def _close(producer: Any) -> None:
+        if producer is None:
+            return
+        try:
+            await asyncio.wait_for(producer.stop(), CLOSE_WITHIN_S)
+        except (TimeoutError, KafkaError):
+            # The broker is away: aiokafka would wait for it, so its parts are closed one by one.
+            if producer._sender is not None and producer._sender.sender_task is not None:
+                producer._sender.sender_task.cancel()
+            await producer.client.close()
+
+    async def _check_topic(self) -> None:
+        """A frame's partition is its shard, so the two counts must be the same."""
+        topic, told = self._names.observations, False
+        while True:
+            try:
+                partitions = await self._producer.partitions_for(topic)
+            except KafkaError as error:
+                partitions = set()
+                problem = _in_words(error, topic, 0)
+            else:
+                problem = f"topic {topic} does not exist; `tongguan topics apply` creates it"
+            if partitions:
+                break
+            if not told:
+                log.warning("locate: %s; waiting for it", problem)
+                told = True
+            await asyncio.sleep(LONGEST_PAUSE_S / 10)
+        if len(partitions) != self._shards:
+            raise BrokerError(
+                f"locate: topic {topic} has {len(partitions)} partitions, but topics.shards is {self._shards}; "
+                "set topics.shards to the number of partitions, or begin with another topics.prefix"
+            )
+
+
+def _in_words(error: KafkaError, topic: str, size: int) -> str:
+    if isinstance(error, MessageSizeTooLargeError):
+        return (
+            f"the broker refuses a message of {size} bytes; raise max.message.bytes of {topic} to "
+            f"{LARGE_MESSAGE_BYTES} (`tongguan topics apply` does) or lower locate.max_frame_bytes"
+        )
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return f"topic {topic} does not exist; `tongguan topics apply` creates it"
+    return f"{type(error).__name__}: {error}"
