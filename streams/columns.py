@@ -1,7 +1,7 @@
 """What decoding makes of the raw batches of one partition: one array per column, rows in offset order.
 
-Strings that repeat (kind, unit, device type) are codes of a `streams.strings.StringTable`; entity ids, which do not, lie
-one after the other in `entity_data`. Fields without a column of their own are kept as JSON in `extra`.
+Strings that repeat (kind, unit, device type) are codes of a `streams.strings.StringTable`; entity ids, which do not,
+lie one after the other in `entity_data`. Fields without a column of their own are kept as JSON in `extra`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ NO_CODE = -1
 class Columns:
     """`n` decoded rows of one raw partition; every array but the two of `entity` has length `n`.
 
-    Missing: `NO_CODE` in `unit` and `device_type`, NaN in `lon` and `lat`, 0 in `datum`. Coordinates are as sent, in the
-    row's own datum. `received_at_ms` is the broker's append time where the topic has one.
+    Missing: `NO_CODE` in `unit` and `device_type`, NaN in `lon` and `lat`, 0 in `datum`. Coordinates are as sent, in
+    the row's own datum. `received_at_ms` is the broker's append time where the topic has one.
     """
 
     source: Source

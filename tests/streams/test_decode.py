@@ -239,6 +239,35 @@ def test_what_a_dead_record_would_have_kept_goes_to_no_other_row() -> None:
     assert (result.columns.n, result.columns.extra) == (2, {})
 
 
+@pytest.mark.parametrize(
+    ("field", "length"),
+    [
+        *((field, length) for field in ("record", "key", "value") for length in (2**30, 2**31 - 1, 2**62)),
+        ("record", -2),  # of a key or value any negative length means null
+        ("record", -(2**62)),
+    ],
+)
+def test_lengths_that_lead_out_of_the_batch_are_not_followed(field: str, length: int) -> None:
+    value = reading()
+    lengths = {"record": len(value) + 8, "key": -1, "value": len(value)}
+    lengths[field] = length
+    record = b"\x00\x00\x00" + varint(lengths["key"]) + varint(lengths["value"]) + value + b"\x00"
+    batch = RawBatch(0, 1, 1, T0, True, varint(lengths["record"]) + record)
+    result = decoder().decode(Source.READINGS, "readings", 3, [batch, raw_batch([value], base_offset=1)])
+    (letter,) = result.letters
+    assert letter.detail == "offsets 0..0: a length inside a record leads out of the record or the batch"
+    assert result.columns.offset.tolist() == [1]
+
+
+def varint(value: int) -> bytes:
+    raw = ((value << 1) ^ (value >> 63)) & (2**64 - 1)
+    data = bytearray()
+    while raw > 0x7F:
+        data.append((raw & 0x7F) | 0x80)
+        raw >>= 7
+    return bytes([*data, raw])
+
+
 def test_offsets_that_do_not_rise_make_the_batch_one_letter() -> None:
     for offsets in ([0, 2, 2], [0, 2, 1]):
         data = batch_bytes([reading()] * 3, offsets=offsets, next_offset=3)[HEADER_BYTES:]
