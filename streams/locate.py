@@ -36,6 +36,7 @@ from streams.locate_warm_up import warm_up
 from streams.placing import Placer, RawKey
 from streams.raw_payloads import payloads_at
 from streams.strings import StringTable
+from streams.tasks import end
 from streams.topics import TopicNames
 from topology.devices import DeviceRegister
 from topology.shards import Shards
@@ -104,9 +105,7 @@ class LocateService(Service):
 
     async def on_stop(self) -> None:
         """Send and commit what has been read, within reason, then leave the group."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        await end(self._running)
         await self._give_back(list(self._locator.assigned))
         await self._reader.close()
         await self._sender.stop()

@@ -22,6 +22,7 @@ from streams.locate_core import Commit, Locator
 from streams.locate_sender import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from streams.placing import RawKey, WatermarkState
 from streams.raw_batches import RawBatchConsumer
+from streams.tasks import start_whole, within
 from streams.topics import TopicNames
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class LocateReader:
                 },
             )
             try:
-                await consumer.start()
+                await start_whole(consumer.start(), consumer.stop)
             except KafkaError as error:
                 if not told:
                     told = True
@@ -96,8 +97,8 @@ class LocateReader:
         self.unread.clear()
         self._jumps.clear()
         if consumer is not None:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(consumer.stop(), CLOSE_WITHIN_S)
+            with contextlib.suppress(KafkaError):
+                await within(CLOSE_WITHIN_S, consumer.stop())
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -22,6 +23,7 @@ from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.errors import BrokerError
 from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.placing import RawKey
+from streams.tasks import end, start_whole, within
 from streams.topics import LARGE_MESSAGE_BYTES, TopicNames
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class LocateSender:
         shards: int,
         commit: Callable[[Mapping[RawKey, Commit]], Awaitable[None]],
         commit_interval_ms: int,
+        make_producer: Callable[..., Any] = AIOKafkaProducer,
     ) -> None:
         self._names = names
         self._bootstrap = bootstrap
@@ -57,6 +60,7 @@ class LocateSender:
         self._shards = shards
         self._commit = commit
         self._commit_interval_s = commit_interval_ms / 1000
+        self._make_producer = make_producer
         self._producer: Any = None
         self._queue: asyncio.Queue[Flush] = asyncio.Queue(maxsize=1)
         self._urgent: list[asyncio.Task[None]] = []
@@ -76,10 +80,7 @@ class LocateSender:
     async def stop(self) -> None:
         """Stop at once; what is not acknowledged will be read and sent again by whoever comes next."""
         for task in (self._task, *self._urgent):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, KafkaError):
-                    await task
+            await end(task)
         await self._close(self._producer)
 
     @property
@@ -207,7 +208,7 @@ class LocateSender:
     async def _connect(self) -> Any:
         pause, told = FIRST_PAUSE_S, False
         while True:
-            producer = AIOKafkaProducer(
+            producer = self._make_producer(
                 bootstrap_servers=self._bootstrap,
                 enable_idempotence=True,
                 acks="all",
@@ -217,15 +218,12 @@ class LocateSender:
                 **self._options,
             )
             try:
-                await producer.start()
+                await start_whole(producer.start(), partial(self._close, producer))
             except KafkaError as error:
                 await self._close(producer)
                 if not told:
                     told = True
                     log.warning("locate: no broker answers at %s (%s); trying again", self._bootstrap, error)
-            except BaseException:
-                await self._close(producer)
-                raise
             else:
                 if told:
                     log.info("locate: connected to Kafka at %s", self._bootstrap)
@@ -245,11 +243,13 @@ class LocateSender:
         if producer is None:
             return
         try:
-            await asyncio.wait_for(producer.stop(), CLOSE_WITHIN_S)
-        except (TimeoutError, KafkaError):
-            # The broker is away: aiokafka would wait for it, so its parts are closed one by one.
-            if producer._sender is not None and producer._sender.sender_task is not None:
-                producer._sender.sender_task.cancel()
+            stopped = await within(CLOSE_WITHIN_S, producer.stop())
+        except KafkaError:
+            stopped = False
+        if not stopped:
+            # The broker is away and aiokafka would wait for it for ever: its parts are closed one by one.
+            if producer._sender is not None:
+                await end(producer._sender.sender_task)
             await producer.client.close()
 
     async def _check_topic(self) -> None:
