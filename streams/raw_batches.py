@@ -341,14 +341,16 @@ class RawBatchConsumer:
         (epoch ms).
 
         None while the partition is not ours, or before its first fetch. A broker that does not answer leaves `when`
-        behind.
+        behind. The broker notes the high watermark before it reads the log, so that a fetch from a partition that is
+        being written to may hold records from beyond it: what has been handed out is below the end, too.
         """
         if partition not in self._consumer.assignment():
             return None
         state = self._consumer._subscription.subscription.assignment.state_value(partition)
         if state is None or not state.has_valid_position or state.highwater is None or state.timestamp is None:
             return None
-        return int(state.position), int(state.highwater), int(state.timestamp)
+        position = int(state.position)
+        return position, max(position, int(state.highwater)), int(state.timestamp)
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._consumer.assignment())

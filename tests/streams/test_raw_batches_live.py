@@ -19,6 +19,7 @@ from tests.support.readings import decoder, reading
 pytestmark = pytest.mark.live
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
+RECORDS = 600
 
 
 @pytest.fixture
@@ -140,3 +141,30 @@ async def test_a_commit_keeps_its_metadata_and_a_successor_starts_inside_the_bat
         assert result.columns.offset.tolist() == list(range(90, 100))
     finally:
         await successor.stop()
+
+
+async def test_what_was_handed_out_is_never_beyond_the_end_while_the_partition_is_written_to(
+    kafka: str, topic: str
+) -> None:
+    place = TopicPartition(topic, 0)
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=0) as producer:
+            for number in range(RECORDS):
+                await producer.send_and_wait(topic, reading(device=f"D-{number}", value=1.0))
+        written.set()
+
+    consumer = RawBatchConsumer([topic], bootstrap_servers=kafka, group_id=uuid4().hex)
+    await consumer.start()
+    writing = asyncio.create_task(write())
+    try:
+        reached = 0
+        while not (written.is_set() and reached >= RECORDS):
+            for batches in (await consumer.getmany(timeout_ms=20)).values():
+                reached = batches[-1].next_offset
+            standing = consumer.standing(place)
+            assert standing is None or standing[0] <= standing[1]
+    finally:
+        await writing
+        await consumer.stop()
