@@ -1,4 +1,4 @@
-"""The join's agent: frames from `observations` through the pure join of their shard, alerts out, snapshots now and then.
+"""The join's agent: frames from `observations` through the pure join of their shard, alerts out, snapshots.
 
 Faust gives partitions and events; correctness does not rest on its acknowledgements. A shard goes on from the offset
 that its snapshot names: frames that it already contains are passed over, and frames between the snapshot and the first
@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, cast
 import faust
 
 from schemas.alert import Alert, encode_alert
-from schemas.errors import FrameError
+from schemas.errors import FrameError, TongguanError
 from streams import metrics
 from streams.join_core import JoinSettings, JoinShard
 from streams.shard_store import Log
@@ -27,6 +27,7 @@ from streams.snapshots import Captured, Snapshots
 log = logging.getLogger(__name__)
 
 CATCH_UP_FRAMES: Final = 16  # read at once when going on from a snapshot; a frame may be megabytes
+QUIET_TICK_S: Final = 1.0  # how often shards without new frames are looked at
 
 
 class Event(Protocol):
@@ -46,11 +47,13 @@ class AlertSender(Protocol):
 
 @dataclass(slots=True)
 class ShardRun:
-    """One shard in this worker's hands."""
+    """One shard in this worker's hands, from the first event after its assignment to its revocation."""
 
     core: JoinShard
     snapshots: Snapshots
-    next_offset: int
+    next_offset: int | None = None  # None: not restored yet
+    alive: bool = True  # False once the shard is another's: nothing is told, stored or acknowledged any more
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # a snapshot must not see half of a frame's alerts
     unacked: list[Event] = field(default_factory=list)
     unsent: list[Awaitable[Any]] = field(default_factory=list)
     writing: asyncio.Task[None] | None = None
@@ -79,63 +82,93 @@ class JoinRunner:
         self._log = log_
         self._settings = settings
         self._runs: dict[int, ShardRun] = {}
+        self._closing = False
 
     async def handle(self, event: Event) -> None:
         """Take in the frame of one event. The event is acknowledged later, with the snapshot that contains it."""
         shard, offset = event.message.partition, event.message.offset
+        if self._closing:
+            return
         run = self._runs.get(shard)
         if run is None:
-            run = self._runs[shard] = await self._recover(shard)
-        if offset > run.next_offset:
+            run = self._runs[shard] = ShardRun(self._make_core(shard), self._make_snapshots(shard))
+        async with run.busy:
+            try:
+                await self._join(run, event, offset)
+            except TongguanError:
+                if run.alive:
+                    raise  # else its new owner has moved what we were reading
+
+    async def _join(self, run: ShardRun, event: Event, offset: int) -> None:
+        if run.next_offset is None:
+            await self._recover(run)
+        assert run.next_offset is not None
+        if run.alive and offset > run.next_offset:
             await self._catch_up(run, offset)
-        if offset >= run.next_offset:
+        if run.alive and offset >= run.next_offset:
             await self._take(run, event.value, offset)
         event.value = event.message.value = None  # up to megabytes, and it waits for its acknowledgement
         run.unacked.append(event)
         await self._snapshot_when_due(run)
 
+    async def snapshot_due(self) -> None:
+        """Snapshots of shards to which nothing comes any more: what they have taken in shall not be replayed, nor
+        stand as lag. Called about once a second."""
+        for run in list(self._runs.values()):
+            if run.unacked and not run.busy.locked():
+                async with run.busy:
+                    await self._snapshot_when_due(run)
+
     def forget(self, shards: Iterable[int]) -> None:
-        """Another worker has these shards now (or we get them again later, from the snapshot)."""
+        """Another worker has these shards now (or we get them again later, from the snapshot).
+
+        A frame that is being taken in goes no further: a snapshot by us could name blocks that the new owner deletes.
+        """
         for shard in shards:
             run = self._runs.pop(shard, None)
             if run is not None:
+                run.alive = False
                 if run.writing is not None:
                     run.writing.cancel()
                 for gauge in (metrics.ACTIVE_CELLS, metrics.SNAPSHOT_AGE, metrics.SNAPSHOT_BYTES):
                     gauge.remove(str(shard))
 
     async def close(self) -> None:
-        """Write a last snapshot of every shard, so that the next start has nothing to replay."""
-        for run in list(self._runs.values()):
-            if run.writing is not None:
-                await run.writing
-            if run.unacked:
+        """Take no more frames, and write a last snapshot of every shard: the next start has little to replay."""
+        self._closing = True
+        await asyncio.gather(*(self._close(run) for run in list(self._runs.values())))
+
+    async def _close(self, run: ShardRun) -> None:
+        async with run.busy:
+            await self._written(run)
+            if run.alive and run.unacked:
                 self._begin_snapshot(run)
-                assert run.writing is not None
-                await run.writing
+                await self._written(run)
 
     # --- recovery --------------------------------------------------------------------------------------------------
 
-    async def _recover(self, shard: int) -> ShardRun:
+    async def _recover(self, run: ShardRun) -> None:
         began = time.monotonic()
-        core, snapshots = self._make_core(shard), self._make_snapshots(shard)
-        next_offset = await snapshots.read(core)
+        next_offset = await run.snapshots.read(run.core)
+        run.next_offset = next_offset or 0
         if next_offset is not None:
             log.info(
                 "join shard %d: restored %d cells in %.1f s, going on at offset %d",
-                shard, core.slots.count, time.monotonic() - began, next_offset,
+                run.core.shard, run.core.slots.count, time.monotonic() - began, next_offset,
             )  # fmt: skip
-        return ShardRun(core, snapshots, next_offset or 0)
 
     async def _catch_up(self, run: ShardRun, until: int) -> None:
         """Frames between the snapshot and the first event: acknowledged by an owner that did not live to snapshot."""
         shard = run.core.shard
+        assert run.next_offset is not None
         log.info("join shard %d: reading frames %d to %d again", shard, run.next_offset, until - 1)
         for first in range(run.next_offset, until, CATCH_UP_FRAMES):
             last = min(first + CATCH_UP_FRAMES, until) - 1
             for message in await self._log.read_range(self._observations, shard, first, last):
-                if message.value is not None:
+                if message.value is not None and run.alive:
                     await self._take(run, message.value, message.offset)
+            if not run.alive:
+                return
         run.next_offset = until
 
     # --- the way of a frame ----------------------------------------------------------------------------------------
@@ -168,6 +201,8 @@ class JoinRunner:
     # --- snapshots -------------------------------------------------------------------------------------------------
 
     async def _snapshot_when_due(self, run: ShardRun) -> None:
+        if not run.alive:
+            return
         if run.writing is not None and run.writing.done():
             run.writing.result()  # a snapshot that cannot be written must stop the worker, not pile up events
             run.writing = None
@@ -178,9 +213,19 @@ class JoinRunner:
         if run.writing is None:
             self._begin_snapshot(run)
         elif age_s > 10 * self._settings.snapshot_every_s:
-            await run.writing  # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+            await self._written(
+                run
+            )  # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+
+    async def _written(self, run: ShardRun) -> None:
+        """Wait until the snapshot being written is durable. One that was cancelled with its shard is no error."""
+        if run.writing is not None:
+            await asyncio.wait([run.writing])
+            if run.alive:
+                run.writing.result()
 
     def _begin_snapshot(self, run: ShardRun) -> None:
+        assert run.next_offset is not None
         captured = run.snapshots.capture(run.core, run.next_offset)
         events, run.unacked = run.unacked, []
         unsent, run.unsent = run.unsent, []
@@ -219,7 +264,18 @@ def build_join(app: faust.App, runner: JoinRunner, observations: str) -> None:
                 await app.crash(problem)
                 raise
 
+    async def snapshot_what_rests() -> None:
+        try:
+            while not app.should_stop:
+                await asyncio.sleep(QUIET_TICK_S)
+                await runner.snapshot_due()
+        except Exception as problem:
+            log.exception("join: a snapshot failed, stopping this worker")
+            await app.crash(problem)
+            raise
+
     async def revoked(app: faust.App, partitions: Iterable[Any], **_: Any) -> None:
         runner.forget(tp.partition for tp in partitions if tp.topic == observations)
 
+    app.task(snapshot_what_rests)
     app.on_partitions_revoked.connect(cast(Any, revoked))  # its type wants *args only, it sends these

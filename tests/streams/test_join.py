@@ -175,10 +175,14 @@ async def test_a_snapshot_that_cannot_be_written_stops_the_join_and_acknowledges
     runner = make_runner(log, Alerts(), EVERY_FRAME)
     log.fail_appends = 1000
     events = [Event(frame, offset) for offset, frame in enumerate(frames[:3])]
-    with pytest.raises(BrokerError):
+
+    async def handle_all() -> None:
         for event in events:
             await runner.handle(event)
             await settle()
+
+    with pytest.raises(BrokerError):
+        await handle_all()
     assert not any(event.acked for event in events)
 
 
@@ -237,3 +241,102 @@ async def test_old_parts_are_deleted_and_the_rest_still_restores() -> None:
     later = Alerts()
     await make_runner(log, later, NEVER).handle(Event(frames[-1], len(frames) - 1))
     assert later.sent == (await uninterrupted())[len(alerts.sent) :]
+
+
+class SlowAlerts(Alerts):
+    """A producer whose buffer is full from the first alert on, until there is room again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = asyncio.Event()
+        self.room = asyncio.Event()
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Any]:
+        self.full.set()
+        await self.room.wait()
+        return await super().send(topic, value, key)
+
+
+async def stopped_in_mid_frame(
+    log: MemoryLog, alerts: SlowAlerts
+) -> tuple[JoinRunner, list[Event], asyncio.Task[None]]:
+    """A runner that is in the middle of sending a frame's alerts."""
+    runner = make_runner(log, alerts, EVERY_FRAME)
+    events = [Event(frame, offset) for offset, frame in enumerate(all_frames())]
+
+    async def handle_all() -> None:
+        for event in events:
+            await runner.handle(event)
+
+    task = asyncio.create_task(handle_all())
+    await alerts.full.wait()
+    await settle()
+    return runner, events, task
+
+
+async def test_a_shard_that_is_taken_away_in_mid_frame_is_not_written_any_more() -> None:
+    log, alerts = await log_of(all_frames()), SlowAlerts()
+    runner, events, task = await stopped_in_mid_frame(log, alerts)
+    written = log.ends["join-state", 0]
+    runner.forget([0])
+    alerts.room.set()
+    reading = [event for event in events if event.value is None][-1]
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await runner.close()
+    assert not reading.acked
+    # the frames behind it were delivered to the runner as a new owner would get them: it starts from the snapshot
+    assert {(a.alert_id, a.revision): a for a in alerts.sent}.items() <= {
+        (a.alert_id, a.revision): a for a in await uninterrupted()
+    }.items()
+    assert log.ends["join-state", 0] >= written
+
+
+async def test_a_stop_in_mid_frame_waits_for_the_rest_of_its_alerts() -> None:
+    log, alerts = await log_of(all_frames()), SlowAlerts()
+    runner, _, task = await stopped_in_mid_frame(log, alerts)
+    closing = asyncio.create_task(runner.close())
+    await settle()
+    alerts.room.set()
+    await closing
+    task.cancel()
+    told = alerts.sent
+    successor = make_runner(log, alerts, NEVER)
+    await successor.handle(Event(all_frames()[-1], len(all_frames()) - 1))
+    assert {(a.alert_id, a.revision): a for a in told} == {(a.alert_id, a.revision): a for a in await uninterrupted()}
+
+
+async def test_a_shard_that_is_taken_away_while_its_snapshot_is_waited_for_leaves_the_agent_alive() -> None:
+    """The cancelled snapshot must not look as if the agent had been cancelled: Faust would end it without a word."""
+    log, alerts = await log_of(all_frames()), Alerts()
+    alerts.held = asyncio.Event()
+    runner = make_runner(log, alerts, EVERY_FRAME)  # every wait for a snapshot is overdue at once
+    frames = all_frames()
+
+    async def handle_all() -> str:
+        for offset, frame in enumerate(frames):
+            await runner.handle(Event(frame, offset))
+        return "alive"
+
+    task = asyncio.create_task(handle_all())
+    await settle()
+    assert alerts.sent and not task.done(), "it waits for a snapshot whose alerts are not acknowledged"
+    runner.forget([0])
+    alerts.held.set()
+    assert await task == "alive"
+    assert {(a.alert_id, a.revision) for a in alerts.sent} == {(a.alert_id, a.revision) for a in await uninterrupted()}
+
+
+async def test_what_a_quiet_shard_has_taken_in_is_snapshotted_without_another_frame() -> None:
+    frames = all_frames()
+    log, alerts = await log_of(frames), Alerts()
+    runner = make_runner(log, alerts, JoinSettings(snapshot_every_s=0.05))
+    events = [Event(frame, offset) for offset, frame in enumerate(frames)]
+    for event in events:
+        await runner.handle(event)
+    await asyncio.sleep(0.06)
+    await runner.snapshot_due()
+    await settle()
+    await runner.snapshot_due()
+    assert all(event.acked for event in events)
