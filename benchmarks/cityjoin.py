@@ -5,7 +5,7 @@ Data:     see cityjoin_data.py; the backlog is in Kafka before the worker starts
 Path:     raw topics -> locate -> observations -> join -> alerts, snapshots on, worker pinned to one core and the broker
           to another. The clock runs from the first raw batch that the worker fetches to the broker's append time of
           the last alert; start-up (imports, compiled kernels, joining the groups) is not in it.
-Check:    the set of (cell, window, m, c, t) equals a plain batch computation, else no speed is printed and the status is 1.
+Check:    the set of (cell, window, m, c, t) equals a plain batch computation; else no speed is printed, status 1.
 
     python -m benchmarks.cityjoin --records 2000000 --json
     python -m benchmarks.cityjoin --records 8000000 --seed 7 --profile /tmp/worker.prof

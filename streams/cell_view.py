@@ -1,4 +1,4 @@
-"""What a detector sees of the windows at one bucket end: the `CellView` that the join hands to `judge` and `explain`."""
+"""What a detector sees of the windows at one bucket end: the `CellView` that `judge` and `explain` get."""
 
 from __future__ import annotations
 

@@ -144,20 +144,21 @@ class LanePlan:
 def finish(use: LaneUse, lanes: FloatArray) -> FloatArray:
     """Merged lanes float64[width, n] -> what a detector sees, float64[n] (NaN or 0 where there is no data)."""
     aggregate = use.aggregate
+    value: FloatArray
     if aggregate is Aggregate.COUNT:
-        return lanes[0].copy()
-    if aggregate is Aggregate.SUM:
-        return lanes[0] / SUM_SCALE
-    if aggregate is Aggregate.MEAN:
-        out = np.full(lanes.shape[1], np.nan)
-        np.divide(lanes[0], lanes[1] * SUM_SCALE, out=out, where=lanes[1] > 0)
-        return out
-    if aggregate in (Aggregate.MIN, Aggregate.MAX, Aggregate.LAST):
-        found: FloatArray = np.where(np.isinf(lanes[0]), np.nan, lanes[-1])
-        return found
-    if aggregate is Aggregate.DISTINCT:
-        return _distinct_estimate(lanes)
-    return _quantile(lanes, use.feature.quantile)
+        value = lanes[0].copy()
+    elif aggregate is Aggregate.SUM:
+        value = lanes[0] / SUM_SCALE
+    elif aggregate is Aggregate.MEAN:
+        value = np.full(lanes.shape[1], np.nan)
+        np.divide(lanes[0], lanes[1] * SUM_SCALE, out=value, where=lanes[1] > 0)
+    elif aggregate in (Aggregate.MIN, Aggregate.MAX, Aggregate.LAST):
+        value = np.where(np.isinf(lanes[0]), np.nan, lanes[-1])
+    elif aggregate is Aggregate.DISTINCT:
+        value = _distinct_estimate(lanes)
+    else:
+        value = _quantile(lanes, use.feature.quantile)
+    return value
 
 
 def _distinct_estimate(lanes: FloatArray) -> FloatArray:
@@ -168,7 +169,8 @@ def _distinct_estimate(lanes: FloatArray) -> FloatArray:
     for shift in range(DISTINCT_BITS):
         taken += ((bits >> shift) & 1).sum(axis=0)
     free = np.maximum(total - taken, 1)
-    return np.rint(total * np.log(total / free))
+    estimate: FloatArray = np.rint(total * np.log(total / free))
+    return estimate
 
 
 def _quantile(lanes: FloatArray, quantile: float) -> FloatArray:

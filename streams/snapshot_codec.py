@@ -1,8 +1,8 @@
 """The state of a shard as bytes and back.
 
 A snapshot is a list of *parts*, each at most some megabytes, and a small `Manifest` that names them. Sealed buckets do
-not change any more: their parts are written once and named again by every later manifest. All else (open buckets, slots,
-detector states) is *volatile* and written anew each time.
+not change any more: their parts are written once and named again by every later manifest. All else (open buckets,
+slots, detector states) is *volatile* and written anew each time.
 
 Buckets are stored by feature identity, not by lane number: detectors may change between two starts. A feature that
 the snapshot does not have starts empty; one that nobody wants any more is dropped.

@@ -1,8 +1,8 @@
 """Snapshots of a shard's state in Kafka: taken every few seconds of log, read back by whoever owns the shard next.
 
-Three topics, all with a partition per shard: `join-state` (compacted) holds the manifest, `join-open` the volatile parts
-and `join-blocks` the sealed buckets. The manifest is written last, when everything it names is durable, so a crash at
-any point leaves the snapshot before. What no manifest names any more is deleted from the head of its topic.
+Three topics, all with a partition per shard: `join-state` (compacted) holds the manifest, `join-open` the volatile
+parts and `join-blocks` the sealed buckets. The manifest is written last, when everything it names is durable, so a
+crash at any point leaves the snapshot before. What no manifest names any more is deleted from the head of its topic.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_coverage_equals_a_plain_set_of_offsets(intervals: list[tuple[int, int]]
 def test_intervals_are_disjoint_and_rebuild_the_same_coverage(intervals: list[tuple[int, int]]) -> None:
     coverage = Coverage(intervals)
     pairs = coverage.intervals
-    assert all(a_last + 1 < b_first for (_, a_last), (b_first, _) in zip(pairs, pairs[1:], strict=False))
+    assert all(a_last + 1 < b_first for (_, a_last), (b_first, _) in pairwise(pairs))
     assert Coverage(pairs) == coverage
     twin = coverage.copy()
     twin.add(1000, 1001)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import Detector
+from detectors.contract import CellView, Detector, Verdicts
 from schemas.alert import Action, Alert
 from schemas.observation import Flag
 from schemas.sources import Source
@@ -191,11 +191,16 @@ def test_a_year_without_data_is_skipped_not_stepped_through() -> None:
     judged: list[int] = []
     detector = shard.judges[BUCKET_MS][0].detector
     original = detector.judge
-    detector.judge = lambda view: (judged.append(view.end_ms), original(view))[1]  # type: ignore[method-assign]
+
+    def counting(view: CellView) -> Verdicts:
+        judged.append(view.end_ms)
+        return original(view)
+
+    detector.judge = counting  # type: ignore[method-assign]
     frames = [*frames_of(rows_at(0, 1) + late, PARTITIONS, 5), closing_frame(PARTITIONS, START_MS + year_ms + 600_000)]
     alerts = [a for f in frames for a in shard.process(f)]
     assert len(judged) < 40
-    assert [a.action for a in alerts if a.window_end_ms > START_MS + year_ms][0] is Action.RAISE
+    assert next(a.action for a in alerts if a.window_end_ms > START_MS + year_ms) is Action.RAISE
     assert any(a.action is Action.CLEAR and a.window_end_ms < START_MS + 600_000 for a in alerts)
 
 
@@ -235,7 +240,7 @@ def test_arrays_that_a_detector_gets_cannot_be_written() -> None:
     detector = shard.judges[BUCKET_MS][0].detector
     original = detector.judge
 
-    def vandal(view):  # type: ignore[no-untyped-def]
+    def vandal(view: CellView) -> Verdicts:
         with pytest.raises(ValueError, match="read-only"):
             view["count"][:] = 0
         return original(view)

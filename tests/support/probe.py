@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -32,16 +33,16 @@ class Probe(Detector[ProbeSettings]):
     @property
     def features(self) -> tuple[Feature, ...]:
         w = self.settings.window_ms
-        level = {"source": Source.READINGS, "kind": "level", "window_ms": w}
+        level = partial(Feature, source=Source.READINGS, kind="level", window_ms=w)
         return (
-            Feature(name="count", aggregate=Aggregate.COUNT, **level),
-            Feature(name="total", aggregate=Aggregate.SUM, **level),
-            Feature(name="mean", aggregate=Aggregate.MEAN, **level),
-            Feature(name="least", aggregate=Aggregate.MIN, **level),
-            Feature(name="most", aggregate=Aggregate.MAX, **level),
-            Feature(name="newest", aggregate=Aggregate.LAST, **level),
-            Feature(name="devices", aggregate=Aggregate.DISTINCT, **level),
-            Feature(name="high", aggregate=Aggregate.COUNT, value_at_least=50.0, **level),
+            level(name="count", aggregate=Aggregate.COUNT),
+            level(name="total", aggregate=Aggregate.SUM),
+            level(name="mean", aggregate=Aggregate.MEAN),
+            level(name="least", aggregate=Aggregate.MIN),
+            level(name="most", aggregate=Aggregate.MAX),
+            level(name="newest", aggregate=Aggregate.LAST),
+            level(name="devices", aggregate=Aggregate.DISTINCT),
+            level(name="high", aggregate=Aggregate.COUNT, value_at_least=50.0),
             Feature(
                 name="seen",
                 source=Source.CAMERA_EVENTS,

@@ -34,7 +34,7 @@ class RawRow:
 
 
 def late_rows(rows: Sequence[RawRow], lateness_ms: int = LATENESS_MS) -> set[tuple[Source, int, int]]:
-    """(source, partition, offset) of the rows behind their own partition's watermark; each partition in offset order."""
+    """(source, partition, offset) of the rows behind their own partition's watermark."""
     newest: dict[tuple[Source, int], int] = {}
     late = set()
     for row in sorted(rows, key=lambda r: (r.source, r.partition, r.offset)):
