@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from deploy.local.process import LOOPBACK, DirectoryLock, GuardedProcess, LocalStackError, free_port, log_tail
+from deploy.local.process import LOG_TAIL_LINES, LOOPBACK, DirectoryLock, GuardedProcess, LocalStackError, free_port
 
 PORT_TRIES = 3
 STOP_GRACE_S = 20.0
 READY_POLL_S = 0.05
+ERROR_LINES = 5
+ERROR_LINE = re.compile(r"\b(ERROR|FATAL)\b|Exception\b|Error:")
 
 
 class LocalServer(ABC):
@@ -34,6 +37,7 @@ class LocalServer(ABC):
         self._port: int | None = None
         self._lock: DirectoryLock | None = None
         self._process: GuardedProcess | None = None
+        self._logs_began_at: dict[Path, int] = {}
 
     @abstractmethod
     def _prepare(self, port: int) -> list[str]:
@@ -73,6 +77,7 @@ class LocalServer(ABC):
         try:
             for tries_left in reversed(range(PORT_TRIES)):
                 port = self._wanted_port or free_port(self._last_port())
+                self._logs_began_at = {path: path.stat().st_size for path in self._logs() if path.exists()}
                 self._process = GuardedProcess(
                     self.name,
                     self._prepare(port),
@@ -134,17 +139,35 @@ class LocalServer(ABC):
         while True:
             status = self._process.exit_status()
             if status is not None:
-                tail = self._log_tails()
-                if may_retry and self.port_taken_words in tail.lower():
+                taken = any(self.port_taken_words in self._written(path).lower() for path in self._logs())
+                if taken and may_retry:
                     return False
-                raise LocalStackError(f"{self.name} ended with status {status} while starting:\n{tail}")
+                why = f" (port {port} or one beside it is taken: {self.port_taken_words})" if taken else ""
+                raise LocalStackError(f"{self.name} ended with status {status} while starting{why}:\n{self._told()}")
             if self._is_ready(port):
                 return True
             if time.monotonic() >= give_up_at:
                 within = f"{self.ready_within_s:.0f} s"
-                raise LocalStackError(f"{self.name} was not ready within {within}:\n{self._log_tails()}")
+                raise LocalStackError(f"{self.name} was not ready within {within}:\n{self._told()}")
             time.sleep(READY_POLL_S)
 
-    def _log_tails(self) -> str:
-        tails = [f"--- {path}\n{tail}" for path in self._logs() if (tail := log_tail(path))]
-        return "\n".join(tails) or "(it wrote no log)"
+    def _written(self, path: Path) -> str:
+        """What this start wrote to a log so far; all of it from the beginning if the log was rolled meanwhile."""
+        try:
+            with path.open("rb") as log:
+                began_at = self._logs_began_at.get(path, 0)
+                log.seek(began_at if began_at <= path.stat().st_size else 0)
+                return log.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _told(self) -> str:
+        """For an error: what the logs call an error, which a shutdown may have pushed far up, and how they end."""
+        parts = []
+        for path in self._logs():
+            lines = self._written(path).splitlines()
+            end = lines[-LOG_TAIL_LINES:]
+            errors = [line for line in lines[:-LOG_TAIL_LINES] if ERROR_LINE.search(line)][:ERROR_LINES]
+            if end:
+                parts += [f"--- {path}", *errors, *(["..."] if errors else []), *end]
+        return "\n".join(parts) or "(it wrote no log)"

@@ -108,10 +108,31 @@ time.sleep(600)
         assert broker.running
 
 
+class OneWrongSetting(LocalKafka):
+    """A broker that cannot start for a reason of its own."""
+
+    def _prepare(self, port: int) -> list[str]:
+        command = super()._prepare(port)
+        with (self.data_dir / "server.properties").open("a") as settings:
+            settings.write("num.io.threads=none\n")
+        return command
+
+
+@pytest.mark.live
+def test_a_start_that_fails_tells_what_the_broker_says_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(LocalStackError, match=r"ended with status 1(.|\n)*num\.io\.threads"):
+        OneWrongSetting(tmp_path).start()
+
+
 @pytest.mark.live
 def test_a_taken_port_is_named_with_the_end_of_the_brokers_log(tmp_path: Path) -> None:
     port = free_port()
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(LocalStackError, match="Address already in use"):
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(
+            LocalStackError, match=rf"port {port} or one beside it is taken(.|\n)*(?i:address already in use)"
+        ),
+    ):
         LocalKafka(tmp_path, port).start()
 
 
