@@ -103,11 +103,16 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    missing = [name for name in CORE_MODULES if importlib.util.find_spec(name) is None]
+    missing = [name for name in CORE_MODULES if not _is_installed(name)]
     if missing:
         yield Finding("packages", Status.WRONG, f"missing: {', '.join(missing)}", "run `make venv` or `pip install .`")
     else:
         yield Finding("packages", Status.OK, f"{len(CORE_MODULES)} found")
+
+
+def _is_installed(name: str) -> bool:
+    # a module that is imported already may have put something without a spec in its place, as faust does
+    return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
 def check_local_stack(config: TongguanConfig) -> Iterator[Finding]:
@@ -115,7 +120,7 @@ def check_local_stack(config: TongguanConfig) -> Iterator[Finding]:
     if config.kafka.bootstrap is not None and config.clickhouse.url is not None:
         return
     running = running_stack(config.data_dir)
-    missing = [name for name in LOCAL_MODULES if importlib.util.find_spec(name) is None]
+    missing = [name for name in LOCAL_MODULES if not _is_installed(name)]
     if missing:
         advice = "run `pip install '.[local]'`, or set kafka.bootstrap and clickhouse.url to running servers"
         yield Finding("local stack", Status.WRONG, f"packages missing: {', '.join(missing)}", advice)

@@ -42,6 +42,19 @@ Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop af
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
 
 
+@app.command(epilog="Example: tongguan demo --speed 300")
+def demo(
+    speed: Annotated[float, typer.Option(min=1, max=100_000, help="Times the pace of the recorded hour.")] = 150,
+    data_dir: Annotated[
+        Path, typer.Option(help="Directory of its own, made anew each time; the history stays there afterwards.")
+    ] = Path(".tongguan/demo"),
+) -> None:
+    """Show everything on this machine with a recorded hour. 本机演示：回放一小时录制数据，告警与历史一览。"""
+    from deploy.demo import run
+
+    run(speed=speed, folder=data_dir)
+
+
 @app.command(epilog="Example: tongguan up")
 def up(
     config: ConfigFile = None,

@@ -126,7 +126,7 @@ def _print_rich(table: pa.Table, rows: Sequence[dict[str, Any]], zone: ZoneInfo)
         shown.add_row(*(Text(_cell(value, zone)) for value in row.values()))
     if not out.is_terminal:
         Console(file=out.file, width=PIPE_WIDTH, highlight=False, markup=False).print(shown)
-    elif rows and out.measure(shown, options=out.options.update(width=PIPE_WIDTH)).maximum > out.width:
+    elif out.measure(shown, options=out.options.update(width=PIPE_WIDTH)).maximum > out.width:
         _print_rows_apart(rows, zone)
     else:
         out.print(shown, soft_wrap=False)
