@@ -93,7 +93,7 @@ def check_query(query: str) -> str:
 
 def print_table(table: pa.Table, *, format: Format, limit: int, zone: ZoneInfo) -> None:
     """Print at most `limit` rows; when there are more, say so on standard error."""
-    rows = table.slice(0, limit).to_pylist()
+    rows = table.slice(0, limit).to_pylist(maps_as_pydicts="lossy")
     match format:
         case Format.JSON:
             for row in rows:

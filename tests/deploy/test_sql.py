@@ -25,6 +25,7 @@ ROWS = pa.table(
         "count": [1, 2_000],
         "at": pa.array([datetime(2026, 7, 1, tzinfo=UTC), None], pa.timestamp("ms", tz="UTC")),
         "tags": [["x", "y"], []],
+        "values": pa.array([[("level", 2.5)], []], pa.map_(pa.string(), pa.float64())),
     }
 )
 
@@ -55,14 +56,26 @@ def test_empty_query_and_own_format_are_refused_with_what_to_do() -> None:
 def test_csv_is_csv(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(ROWS, format=Format.CSV, limit=10, zone=SHANGHAI)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert rows[0] == {"kind": "flood", "count": "1", "at": "2026-07-01T00:00:00+00:00", "tags": '["x", "y"]'}
+    assert rows[0] == {
+        "kind": "flood",
+        "count": "1",
+        "at": "2026-07-01T00:00:00+00:00",
+        "tags": '["x", "y"]',
+        "values": '{"level": 2.5}',
+    }
     assert rows[1]["at"] == ""
 
 
 def test_json_has_one_document_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(ROWS, format=Format.JSON, limit=10, zone=SHANGHAI)
     documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert documents[0] == {"kind": "flood", "count": 1, "at": "2026-07-01T00:00:00+00:00", "tags": ["x", "y"]}
+    assert documents[0] == {
+        "kind": "flood",
+        "count": 1,
+        "at": "2026-07-01T00:00:00+00:00",
+        "tags": ["x", "y"],
+        "values": {"level": 2.5},
+    }
 
 
 def test_table_shows_the_citys_time_and_lets_no_control_character_through(capsys: pytest.CaptureFixture[str]) -> None:
