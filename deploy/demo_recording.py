@@ -57,7 +57,7 @@ class Place:
 
 UNDERPASS: Final = Place(zh="漕溪北路下立交", en="Caoxi Rd (N) underpass", lon=121.4370, lat=31.1830)
 LOW_ROAD: Final = Place(zh="龙吴路近龙漕路", en="Longwu Rd near Longcao Rd", lon=121.4500, lat=31.1655)
-RING_ROAD: Final = Place(zh="内环高架黄兴路段", en="Inner Ring at Huangxing Rd", lon=121.5280, lat=31.2850)
+RING_ROAD: Final = Place(zh="内环高架黄兴路段", en="Inner Ring Road", lon=121.5280, lat=31.2850)
 PLACES: Final = (UNDERPASS, LOW_ROAD, RING_ROAD)
 
 

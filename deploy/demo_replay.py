@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,6 +19,7 @@ from deploy.endpoints import bootstrap_of
 from deploy.follow import Start, follow
 from deploy.store import open_store
 from schemas.alert import Action, Alert, decode_alert
+from schemas.decode import decode
 from schemas.sources import Source
 from streams.clickhouse import Store
 from streams.urgent import DETECTOR as URGENT
@@ -60,10 +62,6 @@ class Outcome:
     replay_s: float = 0.0
     first_alert_s: float | None = None  # after the first record
     first_alert_event_ms: int = 0
-
-    @property
-    def archived(self) -> int:
-        return self.observations
 
     @property
     def active(self) -> set[str]:
@@ -168,6 +166,7 @@ class _Replay:
         """Tell the audience of each alert, from the first on."""
         options = self._staged.config.kafka.aiokafka_options()
         records = follow(self._bootstrap, self._names.alerts, options=options, start=Start(beginning=True), once=False)
+        zones = self._staged.config.locate.zones()
         async with contextlib.aclosing(records), _RawRecords(self._bootstrap, options) as raw:
             async for record in records:
                 alert = decode_alert(record.value or b"")
@@ -175,9 +174,7 @@ class _Replay:
                 if outcome.first_alert_s is None:
                     outcome.first_alert_s = time.monotonic() - outcome.began_s
                     outcome.first_alert_event_ms = alert.window_end_ms
-                evidence = []
-                if alert.action is Action.RAISE:
-                    evidence = [(name, await raw.fetch(name)) for name in telling(alert.evidence)]
+                evidence = await look_up(alert, raw.fetch, zones) if alert.action is Action.RAISE else []
                 self._audience.alert(alert, evidence, was=outcome.raised.get(alert.alert_id))
                 outcome.alert_records += 1
                 outcome.raised[alert.alert_id] = alert.severity
@@ -189,17 +186,24 @@ def _count(store: Store, outcome: Outcome) -> None:
     ((outcome.observations, outcome.dead, outcome.archived_alerts),) = store.rows(ARCHIVED_SQL)
 
 
-async def look_up(raw: RawRecords, alert: Alert) -> list[tuple[str, bytes]]:
-    """The most telling raw record of each source: one that holds a value of the alert, else the newest."""
+async def look_up(
+    alert: Alert, fetch: Callable[[str], Awaitable[bytes]], zones: Mapping[Source, ZoneInfo]
+) -> list[tuple[str, bytes]]:
+    """The most telling record of each source: one with a value that the alert names, then the surest, then the newest.
+
+    All are looked up: the join names some twenty at most.
+    """
     found = []
     for source in ORDER:
-        names = [name for name in alert.evidence if name.startswith(f"{source.topic}:")][-CANDIDATES:]
-        records = [(name, await raw.fetch(name)) for name in names]
-        rows = [decode(source, payload, ZONE) for _, payload in records]  # evidence has been decoded before
-        best = max(range(len(rows)), key=lambda n: (rows[n].value in alert.values.values(), rows[n].event_at_ms))\
-            if rows else None
-        if best is not None:
-            found.append(records[best])
+        names = [name for name in alert.evidence if name.startswith(f"{source.topic}:")]
+        records = [(name, await fetch(name)) for name in names]
+
+        def weight(record: tuple[str, bytes], source: Source = source) -> tuple[bool, float, int]:
+            row = decode(source, record[1], zones[source])  # it has been decoded before: it is evidence
+            return row.value in alert.values.values(), row.confidence, row.event_at_ms
+
+        if records:
+            found.append(max(records, key=weight))
     return found
 
 

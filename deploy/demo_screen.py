@@ -78,7 +78,11 @@ class Screen:
     def step(self, zh: str, en: str) -> Iterator[None]:
         """One line for a part that takes a while, with its time once it is over."""
         began = time.monotonic()
-        with self._console.status(Text(f"{zh} {en} ...")) if self._console.is_terminal else contextlib.nullcontext():
+        with (
+            self._console.status(Text(f"{zh} ").append(f"{en} ...", DIM))
+            if self._console.is_terminal
+            else contextlib.nullcontext()
+        ):
             yield
         line = Text("  ✓ ", style="green") + Text(f"{zh} ") + Text(f"{en}  {time.monotonic() - began:.1f} s", style=DIM)
         self.show(line)
@@ -105,7 +109,7 @@ class Screen:
         full = round(share * BAR)
         line = Text(" ")
         line.append(f"{self.clock(event_ms, seconds=True)} ", "bold")
-        line.append("━" * full, "cyan").append("━" * (BAR - full), DIM)
+        line.append("━" * full, "cyan").append("─" * (BAR - full), DIM)
         line.append(f"  已发送 {sent:,} / {total:,} 条 records sent", DIM)
         if sent == total:
             line.append("  等待归档 waiting for the archive", DIM)
@@ -210,9 +214,9 @@ class Screen:
 
     def next_steps(self, file: Path) -> None:
         steps = (
-            ("继续查询历史", "ask the history", f'tongguan sql -c {file} "SELECT * FROM v_alerts"'),
-            ("启动常驻系统", "run it for yourself", "tongguan up"),
-            ("编写检测器", "write a detector", "detectors/contract.py, detectors/waterlogging.py"),
+            ("查询历史", "ask the history", f'tongguan sql -c {file} "SELECT * FROM v_alerts"'),
+            ("常驻运行", "run it yourself", "tongguan up"),
+            ("写检测器", "write detectors", "detectors/contract.py, detectors/waterlogging.py"),
             ("了解原理", "how it works", "README.md, ARCHITECTURE.md"),
         )
         self.facts(steps)
