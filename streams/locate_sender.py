@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 
 from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.errors import BrokerError
+from streams.frame_batch import FrameBatch, check_seam
 from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.placing import RawKey
 from streams.tasks import end, start_whole, within
@@ -73,6 +74,7 @@ class LocateSender:
 
     async def start(self) -> None:
         """Connect, waiting for the broker and its topics as long as it takes; BrokerError when they do not fit."""
+        check_seam()
         self._producer = await self._connect()
         await self._check_topic()
         self._task = asyncio.create_task(self._run(), name="locate-sender")
@@ -171,12 +173,15 @@ class LocateSender:
     # --- one message -------------------------------------------------------------------------------------------------
 
     async def _deliver(self, topic: str, value: bytes, key: bytes | None, partition: int | None) -> None:
-        """Send until acknowledged."""
+        """Send until acknowledged; to a partition, as a batch of its own."""
         pause = FIRST_PAUSE_S
         while True:
             producer = self._producer
             try:
-                acknowledged = await producer.send(topic, value, key=key, partition=partition)
+                if partition is None:
+                    acknowledged = await producer.send(topic, value, key=key)
+                else:
+                    acknowledged = await producer.send_batch(FrameBatch(value), topic, partition=partition)
                 await self._acknowledgement(topic, acknowledged)
                 return
             except KafkaTimeoutError:

@@ -11,6 +11,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from schemas.sources import Source
 from streams.batches import RawBatch
+from streams.crc32c import SHORT, crc32c
 from streams.decode import Decoder
 from streams.decode import warm_up as warm_up_decoder
 from streams.locate_core import Locator
@@ -54,6 +55,8 @@ def warm_up(
         next_offset = decoded.last_offset + 1
         locator.feed(decoded.columns, decoded.letters, next_offset, TS_MS, partial(payloads_at, [batch]))
     locator.flush(TS_MS, level=True)
+    crc32c(bytes(SHORT))
+    crc32c(bytearray(SHORT))
 
 
 def batch_of(values: list[bytes], timestamp_ms: int, base_offset: int = 0) -> RawBatch:

@@ -21,13 +21,13 @@ from typing import Any, Final
 import aiokafka
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.consumer import fetcher as aiokafka_fetcher
-from aiokafka.record.util import calc_crc32c
 
 from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
 from schemas.raw import MAX_EVENT_MS
 from streams.batches import Batch, CorruptBatch, RawBatch
 from streams.codecs import Codec
+from streams.crc32c import crc32c
 from streams.legacy_batches import legacy_batch
 
 __all__ = ["Batch", "CorruptBatch", "RawBatch", "RawBatchConsumer", "check_seam", "install_seam"]
@@ -142,7 +142,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
 
     @staticmethod
     def _checksum_holds(data: memoryview) -> bool:
-        return bool(calc_crc32c(data[_CRC_FROM:]) == int.from_bytes(data[_CRC_FROM - 4 : _CRC_FROM], "big"))
+        return bool(crc32c(data[_CRC_FROM:]) == int.from_bytes(data[_CRC_FROM - 4 : _CRC_FROM], "big"))
 
     def _read_batch(self, data: memoryview, position: int, settled: int) -> Batch | None:
         """The batch, or None for one that holds nothing for us (the position is then moved here)."""

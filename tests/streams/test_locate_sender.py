@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord, BrokerError
 from streams import locate_sender
+from streams.frame_batch import FrameBatch
 from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.locate_sender import LocateSender
 from streams.placing import RawKey
@@ -43,11 +44,14 @@ class Broker:
     async def partitions_for(self, topic: str) -> set[int]:
         return set(range(self.partitions))
 
-    async def send(
-        self, topic: str, value: bytes, key: bytes | None = None, partition: int | None = None
-    ) -> asyncio.Future[None]:
+    async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[None]:
         future = asyncio.get_running_loop().create_future()
-        self.sent.append((topic, partition, value, future))
+        self.sent.append((topic, None, value, future))
+        return future
+
+    async def send_batch(self, batch: FrameBatch, topic: str, partition: int) -> asyncio.Future[None]:
+        future = await self.send(topic, batch._value)
+        self.sent[-1] = (topic, partition, batch._value, future)
         return future
 
     async def values(self) -> list[bytes]:
