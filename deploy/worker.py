@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import faust
+import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from mode import Service
@@ -57,7 +58,8 @@ def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Det
     for chatty in ("faust", "mode", "aiokafka", "kafka", "clickhouse_connect"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
-    asyncio.run(worker.run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(worker.run())
 
 
 class _Worker:
