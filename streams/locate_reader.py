@@ -173,14 +173,15 @@ class LocateReader:
     def look_at_ends(self) -> None:
         """Tell the locator how far each partition goes, and which offsets hold no records.
 
-        Only when all that was handed out has been fed. BrokerError when offsets have begun anew.
+        Only of partitions of which all that was handed out has been fed: not of those that are being taken away, whose
+        last batches were dropped behind the consumer's position. BrokerError when offsets have begun anew.
         """
         if self._consumer is None:
             return
         for key, progress in self._locator.assigned.items():
             tp = self.partition(key)
             standing = self._consumer.standing(tp)
-            if standing is None or key in self._jumps or tp in self.unread:
+            if standing is None or key in self._jumps or tp in self.unread or tp not in self.mine:
                 continue
             position, end, when_ms = standing
             if end < progress.position:

@@ -144,6 +144,18 @@ def test_offsets_without_records_are_passed_only_when_all_that_came_is_fed(
     assert (locator.assigned[KEY].position, locator.assigned[KEY].end) == (9, 9)
 
 
+def test_batches_that_are_dropped_because_their_partition_goes_are_not_taken_for_offsets_without_records(
+    reader: LocateReader, locator: Locator, consumer: Consumer
+) -> None:
+    """A cover over rows that nobody sent would be believed by all readers."""
+    begin(locator, 5)
+    reader.mine = frozenset()  # it is being revoked; the locator still waits to give it back
+    assert not reader.is_next(TP, [batch(5)])
+    consumer.standings[TP] = (6, 6, 1_000)
+    reader.look_at_ends()
+    assert locator.assigned[KEY].position == 5
+
+
 def test_a_topic_that_was_made_anew_is_refused(reader: LocateReader, locator: Locator, consumer: Consumer) -> None:
     begin(locator, 500)
     consumer.standings[TP] = (0, 20, 1_000)
