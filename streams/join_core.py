@@ -217,18 +217,24 @@ class JoinShard:
         )
         if verdicts.state is not None:
             judge.state[:, index] = verdicts.state
-        in_order = np.argsort(
-            view.cells[changes.position]
-        )  # slots are numbered by arrival: not a fact of the log's order
-        return [self._alert(judge, view, verdicts, changes, int(c)) for c in in_order]
+        cells = view.cells[changes.position]
+        places = self._grid.centres(cells)
+        # by cell, since slots are numbered by arrival, which depends on how frames were cut
+        return [self._alert(judge, view, verdicts, changes, int(c), places) for c in np.argsort(cells)]
 
     def _alert(
-        self, judge: Judge, view: WindowView, verdicts: Verdicts, changes: hysteresis.Transitions, c: int
+        self,
+        judge: Judge,
+        view: WindowView,
+        verdicts: Verdicts,
+        changes: hysteresis.Transitions,
+        c: int,
+        places: tuple[FloatArray, FloatArray],
     ) -> Alert:
+        """The record of transition number `c`; `places` are lon and lat of all of them."""
         detector, i = judge.detector, int(changes.position[c])
         explanation = detector.explain(view, i, verdicts)
         cell, onset_ms = int(view.cells[i]), int(changes.onset_ms[c])
-        lon, lat = self._grid.centre(cell)
         pointers = view.evidence(i, explanation.evidence_features, detector.rings)
         return Alert(
             alert_id=make_alert_id(detector.name, detector.version, cell, onset_ms),
@@ -238,8 +244,8 @@ class JoinShard:
             detector_version=detector.version,
             category=detector.category,
             cell=cell,
-            lon=round(lon, 7),
-            lat=round(lat, 7),
+            lon=round(float(places[0][c]), 7),
+            lat=round(float(places[1][c]), 7),
             onset_ms=onset_ms,
             window_start_ms=view.end_ms - judge.window_ms,
             window_end_ms=view.end_ms,

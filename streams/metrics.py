@@ -47,7 +47,7 @@ lateness bound and a late uplink of a device all count."""
 
 RECORDS: Final = Counter("tongguan_records", "Raw records read, good or bad.", ["source"], registry=REGISTRY)
 BYTES: Final = Counter(
-    "tongguan_bytes", "Bytes of raw records read, after decompression.", ["source"], registry=REGISTRY
+    "tongguan_bytes", "Bytes of raw record batches read, as they came from the broker.", ["source"], registry=REGISTRY
 )
 DEAD_LETTERS: Final = Counter(
     "tongguan_dead_letters",
