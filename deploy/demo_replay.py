@@ -212,7 +212,11 @@ class _RawRecords:
 
     def __init__(self, bootstrap: str, options: dict[str, Any]) -> None:
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=64 * 1024, **options
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=64 * 1024,
+            fetch_max_wait_ms=5,  # it asks for what is there; a long poll of the last place would hold up the next
+            **options,
         )
 
     async def __aenter__(self) -> _RawRecords:

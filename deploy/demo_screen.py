@@ -118,7 +118,7 @@ class Screen:
     def alert(self, alert: Alert, evidence: Sequence[tuple[str, bytes]], *, was: int | None) -> None:
         word_zh, word_en, mark, style = _change(alert, was)
         zh, en = TITLES.get(alert.detector, (alert.detector, alert.detector))
-        head = Text(self.clock(alert.window_end_ms), style="bold").append("  ")
+        head = Text().append(self.clock(alert.window_end_ms), "bold").append("  ")
         head.append(f"{mark} {word_zh} {word_en}", style).append("  ")
         if alert.action is not Action.CLEAR:
             level = f"{SEVERITY_ZH[alert.severity]} {SEVERITY_EN[alert.severity]}"
@@ -163,7 +163,7 @@ class Screen:
     def _record(self, name: str, payload: bytes) -> Text:
         """One raw record in a line: where it lies, when, who, what; personal parts masked."""
         source = Source.of_topic(name.partition(":")[0])
-        line = Text(name, style="cyan").append("  ")
+        line = Text().append(name, "cyan").append("  ")
         try:
             row = decode(source, payload, self._zone)
         except BadRecord:  # not used as evidence by any detector; shown all the same
