@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final
 
 import faust
@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from mode import Service
 
+from deploy import quiet_log
 from deploy.config import TongguanConfig
 from deploy.store import open_store, store_url
 from detectors.contract import Detector
@@ -42,6 +43,7 @@ from topology.shards import Shards
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 0.2
+STOP_WITHIN_S: Final = 5.0  # for what is only kind to the next start; a service that is away must not hold up the end
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
 
@@ -54,9 +56,7 @@ def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Det
 
     Raises WorkerStopped when a role fails, SettingsError before anything starts when the configuration cannot work.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("faust", "mode", "aiokafka", "kafka", "clickhouse_connect"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    quiet_log.set_up()
     worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(worker.run())
@@ -168,7 +168,7 @@ class _Worker:
         build_join(app, runner, names.observations)
         async with _running(app):
             yield app
-            await runner.close()
+            await _within(STOP_WITHIN_S, runner.close(), "the last snapshots of the join")
 
     @contextlib.asynccontextmanager
     async def _urgent(self, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
@@ -202,8 +202,7 @@ class _Worker:
         try:
             async with _running(app):
                 yield app
-                with contextlib.suppress(TimeoutError):  # a store that is away must not keep the worker from ending
-                    await asyncio.wait_for(archive.flush(), 10)
+                await _within(STOP_WITHIN_S, archive.flush(), "the last batches of the archive")
         finally:
             await store.close()
 
@@ -260,7 +259,8 @@ class _Worker:
                 **self._options,
             )
             try:
-                await producer.start()
+                with quiet_log.without("aiokafka"):
+                    await producer.start()
                 break
             except KafkaError as problem:
                 await producer.stop()
@@ -276,6 +276,16 @@ class _Worker:
             yield producer
         finally:
             await producer.stop()
+
+
+async def _within(seconds: float, last_work: Awaitable[None], what: str) -> None:
+    """Work at the end whose loss costs the next start some replaying, and nothing else."""
+    try:
+        await asyncio.wait_for(last_work, seconds)
+    except TimeoutError:
+        log.warning("worker: %s not written within %.0f s; the next start does it again", what, seconds)
+    except TongguanError as problem:
+        log.warning("worker: %s not written (%s); the next start does it again", what, problem)
 
 
 @contextlib.asynccontextmanager

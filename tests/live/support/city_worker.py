@@ -6,7 +6,6 @@ Run as a program it takes the configuration and the roles as JSON; tests use `Ci
 from __future__ import annotations
 
 import asyncio
-import asyncio
 import json
 import os
 import re
@@ -83,22 +82,6 @@ class CityWorker:
     @property
     def running(self) -> bool:
         return self.process.poll() is None
-
-    async def reads(self, *, within_s: float = 60) -> None:
-        """Until it has its raw partitions."""
-        await self.says("locate: reading", within_s=within_s)
-
-    async def says(self, words: str, *, within_s: float = 60) -> None:
-        """Until the log of this life has the words."""
-        give_up_at = time.monotonic() + within_s
-        while words not in self.log_of_this_life:
-            assert self.running, f"the worker ended by itself:\n{self.log[-4000:]}"
-            assert time.monotonic() < give_up_at, f"not {words!r} within {within_s} s:\n{self.log[-4000:]}"
-            await asyncio.sleep(0.05)
-
-    @property
-    def log_of_this_life(self) -> str:
-        return self.log_path.read_bytes()[self._log_began :].decode("utf-8", errors="replace")
 
     async def reads(self, *, within_s: float = 60) -> None:
         """Until it has its raw partitions."""
