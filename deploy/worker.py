@@ -58,8 +58,9 @@ def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Det
     """
     quiet_log.set_up()
     worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(worker.run())
+    # as the policy, not only for this loop: each Faust app reads Kafka in a thread with a loop of its own
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(worker.run())
 
 
 class _Worker:
