@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -40,9 +42,17 @@ def set_up() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
+    threading.excepthook = _tell_of_a_thread
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, Repeats) for known in handler.filters):
             handler.addFilter(Repeats())
+
+
+def _tell_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    """Faust's consumer threads end by a cancellation when their broker is away: nothing to be told of."""
+    if issubclass(ended.exc_type, asyncio.CancelledError):
+        return
+    threading.__excepthook__(ended)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -22,6 +23,7 @@ from mode import Service
 
 from deploy import quiet_log
 from deploy.config import TongguanConfig
+from deploy.last_resort import end_within
 from deploy.store import open_store, store_url
 from detectors.contract import Detector
 from schemas.errors import TongguanError
@@ -43,6 +45,7 @@ from topology.shards import Shards
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 0.2
+END_WITHIN_S: Final = 15.0  # from SIGTERM; less than what a container manager usually gives
 STOP_WITHIN_S: Final = 5.0  # for what is only kind to the next start; a service that is away must not hold up the end
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
@@ -60,6 +63,9 @@ def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Det
     worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
     # as the policy, not only for this loop: each Faust app reads Kafka in a thread with a loop of its own
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    # what is imported stays: the collector need not look at it again and again
+    gc.collect()
+    gc.freeze()
     asyncio.run(worker.run())
 
 
@@ -80,8 +86,13 @@ class _Worker:
     async def run(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def ask_to_stop() -> None:
+            stop.set()
+            end_within(END_WITHIN_S, status=0)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, ask_to_stop)
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             if config.metrics.port or config.metrics.host:
@@ -113,6 +124,7 @@ class _Worker:
         while not stop.is_set():
             for service in services:
                 if service.crashed or service.should_stop:
+                    end_within(END_WITHIN_S, status=1)  # whoever starts us again must not wait for a hanging end
                     raise WorkerStopped(
                         f"worker: {service.label} failed; the log above says why"
                     ) from service.crash_reason
@@ -169,7 +181,7 @@ class _Worker:
         build_join(app, runner, names.observations)
         async with _running(app):
             yield app
-            await _within(STOP_WITHIN_S, runner.close(), "the last snapshots of the join")
+            await _within(STOP_WITHIN_S, runner.close(), "the last snapshots of the join not written")
 
     @contextlib.asynccontextmanager
     async def _urgent(self, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
@@ -203,7 +215,7 @@ class _Worker:
         try:
             async with _running(app):
                 yield app
-                await _within(STOP_WITHIN_S, archive.flush(), "the last batches of the archive")
+                await _within(STOP_WITHIN_S, archive.flush(), "the last batches of the archive not written")
         finally:
             await store.close()
 
@@ -276,17 +288,17 @@ class _Worker:
         try:
             yield producer
         finally:
-            await producer.stop()
+            await _within(STOP_WITHIN_S, producer.stop(), "messages not sent")  # it waits for its broker for ever
 
 
-async def _within(seconds: float, last_work: Awaitable[None], what: str) -> None:
+async def _within(seconds: float, last_work: Awaitable[object], what: str) -> None:
     """Work at the end whose loss costs the next start some replaying, and nothing else."""
     try:
         await asyncio.wait_for(last_work, seconds)
     except TimeoutError:
-        log.warning("worker: %s not written within %.0f s; the next start does it again", what, seconds)
-    except TongguanError as problem:
-        log.warning("worker: %s not written (%s); the next start does it again", what, problem)
+        log.warning("worker: %s within %.0f s; the next start makes up for it", what, seconds)
+    except (TongguanError, KafkaError) as problem:
+        log.warning("worker: %s (%s); the next start makes up for it", what, problem)
 
 
 @contextlib.asynccontextmanager
@@ -295,4 +307,4 @@ async def _running(app: faust.App) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await app.stop()
+        await _within(STOP_WITHIN_S, app.stop(), f"{app.conf.id} not stopped")

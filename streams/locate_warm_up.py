@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,7 +59,7 @@ def warm_up(
     crc32c(bytearray(SHORT))
 
 
-def batch_of(values: list[bytes], timestamp_ms: int, base_offset: int = 0) -> RawBatch:
+def batch_of(values: Sequence[bytes | None], timestamp_ms: int, base_offset: int = 0) -> RawBatch:
     """An uncompressed batch of these record values, as a broker would append it at `timestamp_ms`."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
     for delta, value in enumerate(values):

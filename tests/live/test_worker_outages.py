@@ -86,8 +86,9 @@ async def test_a_broker_that_is_away_at_the_start_and_dies_in_mid_stream_costs_n
             await city.send(records[2 * third :], lasting_s=PART_S)
             await city.settled()
             await city.assert_all_is_true()
+            await asyncio.to_thread(broker.kill)
             worker.ask_to_stop()
-            assert await asyncio.to_thread(worker.exit_status) == 0
+            assert await asyncio.to_thread(worker.exit_status) == 0, "a broker that is away must not hold up the end"
             assert "Traceback" not in worker.log, worker.log[-4000:]
     finally:
         await asyncio.to_thread(broker.stop)
