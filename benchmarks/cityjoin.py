@@ -26,7 +26,9 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
@@ -48,22 +50,28 @@ from schemas.alert import Action, decode_alert
 from streams.topics import TopicNames, TopicsSettings, topic_specs
 from streams.topics import apply as apply_topics
 
-POLL_S = 0.01
+CPU_EVERY_S = 0.01
+SCRAPE_EVERY_S = 0.25  # a scrape is work for the worker, and counts as its own
 GIVE_UP_S = 900.0
+PATIENCE_S = 20.0  # for the last alerts, once all records have been read
 console = Console(stderr=True)
 
 
 @dataclass(slots=True)
 class Samples:
-    """The worker from outside: (time, records read so far, CPU seconds so far)."""
+    """The worker from outside: (time, CPU seconds so far) and (time, records read so far)."""
 
-    rows: list[tuple[float, float, float]] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
+    read: list[tuple[float, float]] = field(default_factory=list)
+    first_s: float = 0.0  # when it took in its first raw batch, epoch seconds, by its own word
 
     def cpu_at(self, when: float) -> float:
-        return min(self.rows, key=lambda row: abs(row[0] - when))[2]
+        return min(self.cpu, key=lambda row: abs(row[0] - when))[1]
 
     def time_of(self, records: float) -> float:
-        return next(at for at, read, _ in self.rows if read >= records)
+        """When so many records had been read, between two scrapes by straight line."""
+        times, counts = zip(*[(self.first_s, 0.0), *(row for row in self.read if row[0] > self.first_s)], strict=True)
+        return float(np.interp(records, counts, times))
 
 
 def main() -> int:
@@ -111,7 +119,7 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, object]:
     if not correct:
         console.log(f"[red]wrong alerts: {len(got - expected)} too many, {len(expected - got)} missing[/red]")
         return {"records": total, "alerts": len(got), "alerts_expected": len(expected), "alerts_ok": False}
-    first_s = samples.time_of(1)
+    first_s = samples.first_s
     half_s = samples.time_of(total / 2)
     wall_s = last_alert_s - first_s
     cpu_s = samples.cpu_at(last_alert_s) - samples.cpu_at(first_s)
@@ -154,21 +162,27 @@ def measure(
     )  # fmt: skip
     try:
         deadline = time.monotonic() + GIVE_UP_S
-        pid = 0
+        pid, scrape_at = 0, 0.0
         while True:
             if worker.exit_status() is not None:
                 raise SystemExit(f"the worker ended by itself:\n{worker.log_tail()}")
             if time.monotonic() > deadline:
                 raise SystemExit(f"no end after {GIVE_UP_S:.0f} s; the worker's log:\n{worker.log_tail()}")
-            time.sleep(POLL_S)
+            time.sleep(CPU_EVERY_S)
             pid = pid or worker_pid(worker.guard_pid)
+            if pid:
+                samples.cpu.append((time.time(), cpu_seconds(pid)))
+            if time.monotonic() < scrape_at:
+                continue
+            scrape_at = time.monotonic() + SCRAPE_EVERY_S
             seen = scrape(port)
-            if pid and seen is not None:
-                samples.rows.append((time.time(), seen[0], cpu_seconds(pid)))
+            if seen is not None and seen.reading_since_s:
+                samples.first_s = seen.reading_since_s
+                samples.read.append((time.time(), seen.records))
                 # every alert is a raise or an update; "clear" records come on top
-                if seen[0] >= total and seen[1] >= alerts:
+                if seen.records >= total and seen.alerts >= alerts:
                     break
-                if seen[0] >= total and time.time() - samples.time_of(total) > 20:
+                if seen.records >= total and time.time() - samples.time_of(total) > PATIENCE_S:
                     console.log("[red]all records read, but alerts are missing[/red]")
                     break
         time.sleep(1.0)
@@ -180,20 +194,30 @@ def measure(
     return samples, peak
 
 
-def scrape(port: int) -> tuple[float, float] | None:
-    """(raw records read, alerts raised or updated) from the worker's metrics; None while it starts."""
+class Scrape(NamedTuple):
+    """What is read of the worker's metrics."""
+
+    records: float  # raw records read
+    alerts: float  # raised or updated
+    reading_since_s: float  # 0 until the first raw batch
+
+
+def scrape(port: int) -> Scrape | None:
+    """The worker's metrics; None while it starts."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             text = answer.read().decode()
     except OSError:
         return None
-    records = alerts = 0.0
+    records = alerts = since_s = 0.0
     for line in text.splitlines():
         if line.startswith("tongguan_records_total{"):
             records += float(line.rsplit(" ", 1)[1])
         elif line.startswith("tongguan_alerts_total{") and 'action="clear"' not in line:
             alerts += float(line.rsplit(" ", 1)[1])
-    return records, alerts
+        elif line.startswith("tongguan_reading_since_seconds "):
+            since_s = float(line.rsplit(" ", 1)[1])
+    return Scrape(records, alerts, since_s)
 
 
 def worker_pid(guard: int) -> int:

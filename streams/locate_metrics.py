@@ -21,9 +21,13 @@ class LocateMetrics:
         self._located = metrics.ROWS.labels("located")
         self._halo = metrics.ROWS.labels("halo")
         self._gauged_ms = 0
+        self._reading = False
 
     def read(self, source: Source, size: int) -> None:
-        """Raw batches of `size` bytes have been fetched."""
+        """Raw batches of `size` bytes have been fetched and are about to be decoded."""
+        if not self._reading:
+            self._reading = True
+            metrics.READING_SINCE.set_to_current_time()
         self._bytes[source].inc(size)
 
     def flushed(self, locator: Locator, names: TopicNames, now_ms: int, *, level: bool) -> None:

@@ -49,6 +49,9 @@ RECORDS: Final = Counter("tongguan_records", "Raw records read, good or bad.", [
 BYTES: Final = Counter(
     "tongguan_bytes", "Bytes of raw record batches read, as they came from the broker.", ["source"], registry=REGISTRY
 )
+READING_SINCE: Final = Gauge(
+    "tongguan_reading_since_seconds", "When this worker took in its first raw batch, epoch seconds.", registry=REGISTRY
+)
 DEAD_LETTERS: Final = Counter(
     "tongguan_dead_letters",
     "Raw records that could not be used, by reason; each one is on the dead-letters topic.",
