@@ -163,7 +163,9 @@ class LocalKafka(LocalServer):
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings_file))
+        # one word with "=": an id may begin with "-" (one in 64 does), and would be taken for an option
+        given = (f"--cluster-id={cluster_id}", "-c", str(self._settings_file))
+        command = self._java("kafka.tools.StorageTool", "format", *given)
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_WITHIN_S, check=False)
         if done.returncode != 0:
             raise LocalStackError(f"cannot format {self._log_dir} for Kafka:\n{done.stdout}{done.stderr}".rstrip())

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_without_network_and_cache_the_message_says_what_to_do(tmp_path: Path) -
     assert "needs the network once" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "kafka-jars").iterdir())
+
+
+@pytest.mark.live
+def test_a_cluster_id_that_begins_with_a_dash_is_not_taken_for_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.kafka.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16))
+    with LocalKafka(tmp_path) as broker:
+        assert broker.running
+    assert "cluster.id=-_v7" in (tmp_path / "data" / "meta.properties").read_text()
 
 
 @pytest.mark.live
@@ -85,6 +96,7 @@ def test_a_record_of_16_mib_passes_when_the_topic_allows_it(kafka: str) -> None:
 def test_no_broker_is_left_after_kill_minus_9_of_its_owner_and_the_next_start_recovers(tmp_path: Path) -> None:
     code = f"""
 import time
+import uuid
 from pathlib import Path
 from deploy.local.kafka import LocalKafka
 broker = LocalKafka(Path({str(tmp_path)!r}))
