@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from schemas.dead_letter import DeadLetter, encode_dead_letter
@@ -24,6 +23,7 @@ from schemas.errors import BrokerError
 from streams.frame_batch import FrameBatch, check_seam
 from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.placing import RawKey
+from streams.produce_request import FlatProducer
 from streams.tasks import end, start_whole, within
 from streams.topics import LARGE_MESSAGE_BYTES, TopicNames
 
@@ -53,7 +53,7 @@ class LocateSender:
         shards: int,
         commit: Callable[[Mapping[RawKey, Commit]], Awaitable[None]],
         commit_interval_ms: int,
-        make_producer: Callable[..., Any] = AIOKafkaProducer,
+        make_producer: Callable[..., Any] = FlatProducer,
     ) -> None:
         self._names = names
         self._bootstrap = bootstrap
