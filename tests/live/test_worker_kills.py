@@ -1,7 +1,4 @@
-"""The whole worker killed with -9 in mid-stream: alerts and history equal the uninterrupted truth.
-
-Protections that were switched off once, each time with this test failing: see the end of the docstrings.
-"""
+"""The whole worker killed with -9 in mid-stream: alerts and history equal the uninterrupted truth."""
 
 from __future__ import annotations
 
@@ -24,7 +21,10 @@ PART_S = 2.5
 async def test_kill_9_at_random_moments_leaves_alerts_and_history_as_if_nothing_had_happened(
     kafka: str, clickhouse_front: str, tmp_path: Path
 ) -> None:
-    """Three seeds side by side, two kills each; the records go on coming while the worker is dead."""
+    """Three seeds side by side, two kills each; the records go on coming while the worker is dead.
+
+    Fails when the join, or the archive, takes rows again that their coverage knows.
+    """
     await asyncio.gather(*(kill_again_and_again(kafka, clickhouse_front, tmp_path, seed) for seed in (1, 2, 3)))
 
 

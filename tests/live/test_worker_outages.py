@@ -32,6 +32,10 @@ def own_clickhouse(tmp_path: Path) -> Iterator[LocalClickHouse]:
 async def test_alerts_go_on_without_clickhouse_and_the_history_catches_up_without_gap_or_duplicate(
     kafka: str, own_clickhouse: LocalClickHouse, tmp_path: Path
 ) -> None:
+    """Down, refusing, then answers that get lost; the worker is stopped and started while it is away.
+
+    Fails when a repeated insert does not carry the token of the first.
+    """
     city = CityRun(kafka, own_clickhouse.url, "no_store", tmp_path)
     await asyncio.to_thread(city.set_up)
     records = make_records(9_000, seed=11)
@@ -62,6 +66,10 @@ async def test_alerts_go_on_without_clickhouse_and_the_history_catches_up_withou
 async def test_a_broker_that_is_away_at_the_start_and_dies_in_mid_stream_costs_nothing(
     clickhouse_front: str, tmp_path: Path
 ) -> None:
+    """Killed in mid-stream and started on the same port and data; killed again before the worker is asked to end.
+
+    Fails (hangs) without the time limit of the end: Kafka's clients wait for their broker without one.
+    """
     port = free_port()
     broker = LocalKafka(tmp_path / "kafka", port)
     await asyncio.to_thread(broker.start)

@@ -22,7 +22,10 @@ Way = Literal["leaves", "killed", "frozen"]
 async def test_two_workers_share_the_city_and_one_going_in_mid_stream_changes_nothing(
     kafka: str, clickhouse_front: str, tmp_path: Path
 ) -> None:
-    """Three cities side by side, one for each way of going."""
+    """Three cities side by side, one for each way of going.
+
+    Failed (frozen) while locate took batches that it had dropped at a revocation for offsets without records.
+    """
     ways: tuple[Way, ...] = ("leaves", "killed", "frozen")
     await asyncio.gather(*(one_of_two_goes(kafka, clickhouse_front, tmp_path, way) for way in ways))
 
@@ -49,6 +52,7 @@ async def one_of_two_goes(kafka: str, clickhouse: str, directory: Path, way: Way
         await sending
         await city.send(records[2 * third :], lasting_s=PART_S)
         await city.settled()
-        await city.assert_all_is_true()
+        # a frozen worker's insert may end beside its successor's: then it is the views that show each row once
+        await city.assert_all_is_true(tables=way != "frozen")
         assert stays.running
         assert (stays.total("tongguan_records_total") > 0) and (way != "frozen" or goes.running), goes.log[-3000:]
