@@ -213,9 +213,8 @@ class JoinRunner:
         if run.writing is None:
             self._begin_snapshot(run)
         elif age_s > 10 * self._settings.snapshot_every_s:
-            await self._written(
-                run
-            )  # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+            # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+            await self._written(run)
 
     async def _written(self, run: ShardRun) -> None:
         """Wait until the snapshot being written is durable. One that was cancelled with its shard is no error."""
