@@ -26,8 +26,11 @@ $(READY): requirements.lock pyproject.toml deploy/local/kafka_jars.txt
 demo: $(READY) ## the whole product on this machine: a recorded hour in, alerts and history out
 	$(RUN) -m deploy.main demo
 
+# Live tests mostly wait, so two processes share the files (and start a broker each); PROCESSES=0 runs them in one.
+PROCESSES ?= 2
+
 test: $(READY) ## every test, the live ones on a real Kafka and ClickHouse engine too
-	$(RUN) -m pytest --live
+	$(RUN) -m pytest --live -n $(PROCESSES) --dist loadfile --durations 15
 
 test-live: $(READY) ## only the live tests
 	$(RUN) -m pytest --live -m live
