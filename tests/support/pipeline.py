@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.config import TongguanConfig
 from schemas.alert import Alert
@@ -33,6 +33,7 @@ class Pipeline:
     letters: list[DeadLetter] = field(default_factory=list)
     late: int = 0
     next_offset: dict[RawKey, int] = field(default_factory=dict)
+    now_ms: int = T0  # the wall clock, moved by hand: arrival and idleness are judged by it
 
     def __post_init__(self) -> None:
         config, detectors, grid = self.config, self.config.build_detectors(), self.config.city.grid()
@@ -51,7 +52,7 @@ class Pipeline:
         ]
         for key in keys:
             self.next_offset[key] = 0
-            self._locator.assign(key, 0, WatermarkState(), T0)
+            self._locator.assign(key, 0, WatermarkState(), self.now_ms)
 
     def take(self, records: Iterable[tuple[Source, int, bytes]]) -> None:
         """Some more records, (source, partition, payload) in their order, and one level flush behind them."""
@@ -60,20 +61,23 @@ class Pipeline:
             by_key.setdefault((int(source), partition), []).append(payload)
         for key, payloads in sorted(by_key.items()):
             self._feed(key, payloads)
-        flush = self._locator.flush(T0, level=True)
+        for key, offset in self.next_offset.items():
+            self._locator.seen_end(key, offset, self.now_ms)
+        flush = self._locator.flush(self.now_ms, level=True)
         self.letters += flush.dead_letters
         for frame in flush.frames:
             self.alerts += self._joins[frame.shard].process(frame.data)
 
     def _feed(self, key: RawKey, payloads: Sequence[bytes]) -> None:
         source, first = Source(key[0]), self.next_offset[key]
-        decoded = self._decoder.decode(source, source.topic, key[1], [raw_batch(payloads, base_offset=first)])
+        batch = replace(raw_batch(payloads, base_offset=first), timestamp_ms=self.now_ms)
+        decoded = self._decoder.decode(source, source.topic, key[1], [batch])
         self.next_offset[key] = first + len(payloads)
 
         def at(offsets: Sequence[int]) -> dict[int, bytes | None]:
             return {offset: payloads[offset - first] for offset in offsets}
 
-        urgent = self._locator.feed(decoded.columns, decoded.letters, self.next_offset[key], T0, at)
+        urgent = self._locator.feed(decoded.columns, decoded.letters, self.next_offset[key], self.now_ms, at)
         self.late += self._locator.take_counts().late[source]
         for ticket in urgent:
             self.alerts += urgent_alerts(ticket.data, built_in_kinds(), TOPICS)
