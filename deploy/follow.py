@@ -12,9 +12,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.console import UsageProblem, say
+from streams.tasks import within
 from streams.topics import BrokerAway, check_reachable, partition_counts
 
 POLL_MS: Final = 500
+STOP_WITHIN_S: Final = 3.0
 AWAY_CHECK_S: Final = 5.0
 """How long a topic may be silent before we ask whether the broker is still there."""
 
@@ -68,7 +70,7 @@ async def follow(
     except KafkaError as error:
         raise BrokerAway(f"kafka at {bootstrap}: {error}") from error
     finally:
-        await consumer.stop()
+        await within(STOP_WITHIN_S, consumer.stop())
 
 
 async def _seek(

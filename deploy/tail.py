@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import signal
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -28,6 +29,7 @@ from deploy.render import (
     render_raw,
 )
 from schemas.sources import Source
+from streams.tasks import end
 
 ALERT_TOPICS: Final = ("alerts",)
 
@@ -119,10 +121,22 @@ def run(
         finally:
             await records.aclose()
 
-    try:
-        asyncio.run(show())
-    except KeyboardInterrupt:
-        return  # how following is meant to end
+    asyncio.run(_until_interrupted(show()))
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it ends or Ctrl-C ends it, which is how following is meant to end.
+
+    asyncio's own way of Ctrl-C cancels once, and aiokafka may swallow that together with a result that just came.
+    """
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()
+    await end(working)
 
 
 def start_of(since: str | None, *, once: bool, zone: ZoneInfo) -> Start:
