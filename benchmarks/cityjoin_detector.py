@@ -49,7 +49,8 @@ class CityJoin(Detector[CityJoinSettings]):
 
     @property
     def hysteresis(self) -> Hysteresis:
-        return Hysteresis(clear_after=1, update="always")  # every window that meets the rule is told
+        # every window that meets the rule is told, and nothing else: the job knows no clearing
+        return Hysteresis(clear_after=Hysteresis.MAX_BUCKETS, stale_after=Hysteresis.MAX_BUCKETS, update="always")
 
     def judge(self, view: CellView) -> Verdicts:
         verdicts = Verdicts.unknown(len(view.cells))

@@ -34,6 +34,7 @@ from streams.archive import archive_app_options, build_archive
 from streams.clickhouse import StoreThread
 from streams.join import JoinRunner, build_join
 from streams.join_core import JoinShard
+from streams.join_warm_up import warm_up
 from streams.locate import LocateService
 from streams.shard_store import KafkaLog, ShardStore
 from streams.snapshots import Snapshots
@@ -165,11 +166,17 @@ class _Worker:
         }
         raw_partitions = [(int(source), p) for source, count in counts.items() for p in range(count)]
         topics = {source: names.raw(source) for source in Source}
+
+        def make_core(shard: int) -> JoinShard:
+            return JoinShard(shard, self._grid, self._detectors, raw_partitions, config.join, topics)
+
+        # seconds of compiling the first time: a member of the group must not be silent for so long
+        await asyncio.to_thread(warm_up, make_core(0), self._detectors)
         store = ShardStore(names.join_state, kafka_log)
         runner = JoinRunner(
             observations=names.observations,
             alerts=names.alerts,
-            make_core=lambda shard: JoinShard(shard, self._grid, self._detectors, raw_partitions, config.join, topics),
+            make_core=make_core,
             make_snapshots=lambda shard: Snapshots(
                 shard, store, kafka_log, open_topic=names.join_open, blocks_topic=names.join_blocks
             ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
@@ -192,11 +193,15 @@ class JoinRunner:
         metrics.DUPLICATE_ROWS.inc(counts.duplicate)
         for topic, late in counts.late.items():
             metrics.LATE_RECORDS.labels(topic, "join").inc(late)
+        if not alerts:
+            return
         now_s = time.time()
+        since_event, since_arrival = (metrics.ALERT_LATENCY.labels(since) for since in ("event", "arrival"))
+        for (detector, action), count in Counter((alert.detector, alert.action) for alert in alerts).items():
+            metrics.ALERTS.labels(detector, action).inc(count)
         for alert in alerts:
-            metrics.ALERTS.labels(alert.detector, alert.action).inc()
-            metrics.ALERT_LATENCY.labels("event").observe(max(0.0, now_s - alert.window_end_ms / 1000))
-            metrics.ALERT_LATENCY.labels("arrival").observe(max(0.0, now_s - run.core.arrived_ms / 1000))
+            since_event.observe(max(0.0, now_s - alert.window_end_ms / 1000))
+            since_arrival.observe(max(0.0, now_s - run.core.arrived_ms / 1000))
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ class JoinShard:
             cells, source, partition, offset, kind, batch.column("flags").to_numpy(), sources, len(kind_names),
             use, halo, number, pointer,
         )  # fmt: skip
-        self._drop_covered(header, sources[source], partition, offset, use)
+        self._drop_covered(header, sources, source, partition, offset, use)
         slots = self.slots.assign(cells, use, halo)
         entity_hash = _string_hashes(batch.column("entity")) if self._counts_entities else _NO_HASHES
         taken = Rows(
@@ -170,12 +170,19 @@ class JoinShard:
         self._counts.joined += int(np.count_nonzero(use))
 
     def _drop_covered(
-        self, header: FrameHeader, source: IntArray, partition: IntArray, offset: IntArray, use: npt.NDArray[np.bool_]
+        self,
+        header: FrameHeader,
+        sources: IntArray,
+        source: npt.NDArray[Any],
+        partition: IntArray,
+        offset: IntArray,
+        use: npt.NDArray[np.bool_],
     ) -> None:
+        """Take rows out of `use` whose raw offset came before; `source` are positions in `sources`."""
         for cover in header.covers:
             coverage = self.progress.coverage((cover.source, cover.partition))
             if coverage.overlaps(cover.first, cover.last):
-                index = np.flatnonzero((source == cover.source) & (partition == cover.partition))
+                index = np.flatnonzero((sources[source] == cover.source) & (partition == cover.partition))
                 again = index[coverage.mask(offset[index])]
                 use[again] = False
                 self._counts.duplicate += len(again)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from streams.lanes import FloatArray, IntArray, LanePlan, LaneUse, add_rows, merge_into
 from streams.slots import SlotArray
+from topology.jit import kernel
 
 _BLOCK_ROOM: Final = 1024  # slots are added to a block in steps of this many
 _NO_ROWS: Final = np.empty(0, dtype=np.int64)
@@ -73,17 +74,12 @@ class WindowGroup:
         first, count, members = self._tables(kinds)
         if not len(members):
             return _NO_ROWS
-        starts = rows.event_at_ms - rows.event_at_ms % self.plan.bucket_ms
-        wanted = (rows.slots >= 0) & (count[rows.kind] > 0)
-        late = _NO_ROWS
-        if self.closed_until_ms is not None:
-            open_ = starts >= self.closed_until_ms
-            late = np.flatnonzero(wanted & ~open_)
-            wanted &= open_
-        index = np.flatnonzero(wanted)
-        if not len(index):
-            return late
-        for start_ms, part in _by_start(starts, index):
+        index, starts, late = np.empty((3, len(rows.slots)), dtype=np.int64)
+        closed_until_ms = -1 if self.closed_until_ms is None else self.closed_until_ms
+        taken, too_late, low, high = _choose(
+            rows.slots, rows.kind, count, rows.event_at_ms, self.plan.bucket_ms, closed_until_ms, index, starts, late
+        )
+        for start_ms, part in _by_start(index[:taken], starts[:taken], low, high):
             block = self.open_block(start_ms, slot_count)
             assert block.evidence is not None
             add_rows(
@@ -91,7 +87,7 @@ class WindowGroup:
                 rows.quality, rows.pointer, rows.entity_hash, self._ops, self._bounds, block.lanes, block.evidence,
                 block.touched,
             )  # fmt: skip
-        return late
+        return late[:too_late]
 
     def _tables(
         self, kinds: list[tuple[int, str]]
@@ -228,13 +224,47 @@ class WindowGroup:
         return taken
 
 
-def _by_start(starts: IntArray, index: IntArray) -> list[tuple[int, IntArray]]:
-    """The rows `index` grouped by bucket start; nearly always one or two groups."""
-    chosen = starts[index]
-    low, high = int(chosen.min()), int(chosen.max())
+@kernel
+def _choose(
+    slots: SlotArray,
+    kind: npt.NDArray[np.int32],
+    features: npt.NDArray[np.int32],
+    event_at_ms: IntArray,
+    bucket_ms: int,
+    closed_until_ms: int,
+    index: IntArray,
+    starts: IntArray,
+    late: IntArray,
+) -> tuple[int, int, int, int]:
+    """Which rows go into buckets: fills `index` and the `starts` of their buckets, and `late` with those whose bucket
+    has been judged. `features` by kind says how many a row of it touches. Returns how many of each, and the first and
+    the last start."""
+    taken = too_late = 0
+    low, high = 1 << 62, -1
+    for i in range(slots.shape[0]):
+        if slots[i] < 0 or features[kind[i]] == 0:
+            continue
+        start = int(event_at_ms[i] - event_at_ms[i] % bucket_ms)
+        if start < closed_until_ms:
+            late[too_late] = i
+            too_late += 1
+            continue
+        index[taken] = i
+        starts[taken] = start
+        taken += 1
+        low = min(low, start)
+        high = max(high, start)
+    return taken, too_late, low, high
+
+
+def _by_start(index: IntArray, starts: IntArray, low: int, high: int) -> list[tuple[int, IntArray]]:
+    """The rows `index` grouped by the start of their bucket; nearly always one or two groups."""
+    if not len(index):
+        return []
     if low == high:
-        return [(low, index)]
-    order = np.argsort(chosen, kind="stable")
-    ordered = chosen[order]
+        return [(int(low), index)]
+    order = np.argsort(starts, kind="stable")
+    ordered = starts[order]
     cuts = np.flatnonzero(np.diff(ordered)) + 1
-    return [(int(starts[part[0]]), part) for part in np.split(index[order], cuts)]
+    firsts = ordered[np.concatenate(([0], cuts))].tolist()
+    return list(zip(firsts, np.split(index[order], cuts), strict=True))
