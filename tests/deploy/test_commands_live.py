@@ -315,7 +315,8 @@ def test_dead_letters_are_listed_once_and_redriven_once(
     assert "sent 2" in told
     assert "null_value leaves no record to send" in told
     assert "only the first 16 KiB" in told
-    assert raw_records(kafka, f"{prefix}readings") == [(1, b"one"), (1, b"two")]
+    # the letters lie in several partitions of their own: which is sent first is chance
+    assert sorted(raw_records(kafka, f"{prefix}readings")) == [(1, b"one"), (1, b"two")]
 
     code, told = redriven()
     assert "sent 0" in told
