@@ -61,7 +61,9 @@ class TopicsSettings(BaseModel):
             description="Region shards = partitions of observations. Fixed once data flows: join state lives by shard.",
         ),
     ] = 8
-    alerts_partitions: Annotated[int, Field(ge=1, le=1024, description="Partitions of alerts.")] = 4
+    alerts_partitions: Annotated[
+        int, Field(ge=1, le=1024, description="Partitions of alerts, incidents, notifications and actions.")
+    ] = 4
     replication: Annotated[
         int, Field(ge=-1, le=9, description="Copies of each partition; -1 takes the broker's default.")
     ] = -1
@@ -112,6 +114,38 @@ class TopicNames:
     @property
     def urgent_tickets(self) -> str:
         return self.prefix + "urgent-tickets"
+
+    @property
+    def placed_tickets(self) -> str:
+        return self.prefix + "placed-tickets"
+
+    @property
+    def actions(self) -> str:
+        return self.prefix + "actions"
+
+    @property
+    def ticks(self) -> str:
+        return self.prefix + "ticks"
+
+    @property
+    def loop(self) -> str:
+        return self.prefix + "loop"
+
+    @property
+    def incidents(self) -> str:
+        return self.prefix + "incidents"
+
+    @property
+    def notifications(self) -> str:
+        return self.prefix + "notifications"
+
+    @property
+    def loop_state(self) -> str:
+        return self.prefix + "loop-state"
+
+    @property
+    def loop_parts(self) -> str:
+        return self.prefix + "loop-parts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +206,16 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
         spec(names.join_blocks, settings.shards, large | {"cleanup.policy": "delete", "retention.ms": "-1"}),
         spec(names.archive_state, settings.shards, compacted),
         spec(names.urgent_tickets, settings.tickets_partitions, alert_config, growable=True),
+        spec(names.placed_tickets, settings.tickets_partitions, large | alert_config, growable=True),
+        spec(names.actions, settings.alerts_partitions, alert_config, growable=True),
+        spec(names.ticks, 1, alert_config),
+        # one partition: the loop's order of events is one order, and all of a city's cases are few records a second
+        spec(names.loop, 1, alert_config),
+        spec(names.incidents, settings.alerts_partitions, alert_config),
+        spec(names.notifications, settings.alerts_partitions, alert_config),
+        spec(names.loop_state, 1, large | compacted),
+        # as with the join's parts: the loop deletes from the head itself
+        spec(names.loop_parts, 1, large | {"cleanup.policy": "delete", "retention.ms": "-1"}),
     )
 
 
