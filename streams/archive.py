@@ -9,14 +9,13 @@ by committed offsets: a message that comes twice is passed over, frames that wer
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Iterable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import faust
 
+from streams.agents import Event, build_agents
 from streams.archive_core import ArchiveSettings
 from streams.archive_lanes import Delivery, FrameLane, Lane, RecordLane
 from streams.archive_records import insert_new, read_alert, read_dead_letter
@@ -24,20 +23,9 @@ from streams.clickhouse import StoreThread
 from streams.shard_store import Log, ShardStore
 from streams.topics import TopicNames
 
-log = logging.getLogger(__name__)
-
 TICK_S: Final = 0.1  # how often waiting batches are looked at
 FETCH_BYTES: Final = 4 * 1024 * 1024  # per partition and fetch; a larger frame still comes, alone
 LONGEST_OUTAGE_S: Final = 7 * 86_400.0  # while ClickHouse is away nothing is polled, and the group must bear that
-
-
-class Event(Protocol):
-    """What is used of a Faust event."""
-
-    value: Any
-    message: Any
-
-    def ack(self) -> bool: ...
 
 
 def archive_app_options(settings: ArchiveSettings) -> dict[str, Any]:
@@ -121,41 +109,10 @@ def build_archive(
     """
     archive = Archive(settings, names, store=store, state=state, log_=log_)
 
-    async def consume(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
-        async for event in stream.noack().events():
-            try:
-                await archive.take(event)
-            except Exception as problem:
-                # Faust would start the agent anew behind this event: a hole. The worker must stop, its successor
-                # goes on from the checkpoint.
-                log.exception("archive: message %s failed, stopping this worker", event.message.tp)
-                await app.crash(problem)
-                raise
-
-    for name, topic in (
-        ("archive-observations", names.observations),
-        ("archive-alerts", names.alerts),
-        ("archive-dead-letters", names.dead_letters),
-    ):
-        channel = app.topic(
-            topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
-        )
-        app.agent(channel, name=name, concurrency=1)(consume)
-
-    async def flush_what_waited() -> None:
-        try:
-            while not app.should_stop:
-                await asyncio.sleep(TICK_S)
-                await archive.flush_due()
-        except Exception as problem:
-            log.exception("archive: a batch failed, stopping this worker")
-            await app.crash(problem)
-            raise
-
-    async def revoked(app: faust.App, partitions: Iterable[Any], **_: Any) -> None:
-        archive.forget((tp.topic, tp.partition) for tp in partitions)
-
-    app.task(flush_what_waited)
-    app.on_partitions_revoked.connect(cast(Any, revoked))  # its type wants *args only, it sends these
-
+    agents = {
+        "archive-observations": names.observations,
+        "archive-alerts": names.alerts,
+        "archive-dead-letters": names.dead_letters,
+    }
+    build_agents(app, agents, archive.take, tick=archive.flush_due, tick_every_s=TICK_S, revoked=archive.forget)
     return archive

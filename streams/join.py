@@ -14,13 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import faust
 
 from schemas.alert import Alert, encode_alert
 from schemas.errors import FrameError, TongguanError
 from streams import metrics
+from streams.agents import Event, Sender, build_agents
 from streams.join_core import JoinSettings, JoinShard
 from streams.shard_store import Log
 from streams.snapshots import Captured, Snapshots
@@ -28,22 +29,6 @@ from streams.snapshots import Captured, Snapshots
 log = logging.getLogger(__name__)
 
 CATCH_UP_FRAMES: Final = 16  # read at once when going on from a snapshot; a frame may be megabytes
-QUIET_TICK_S: Final = 1.0  # how often shards without new frames are looked at
-
-
-class Event(Protocol):
-    """What is used of a Faust event."""
-
-    value: Any
-    message: Any
-
-    def ack(self) -> bool: ...
-
-
-class AlertSender(Protocol):
-    """The part of AIOKafkaProducer that is used here: `send` gives a future of the acknowledgement."""
-
-    def send(self, topic: str, value: bytes, key: bytes) -> Awaitable[Awaitable[Any]]: ...
 
 
 @dataclass(slots=True)
@@ -71,7 +56,7 @@ class JoinRunner:
         alerts: str,
         make_core: Callable[[int], JoinShard],
         make_snapshots: Callable[[int], Snapshots],
-        sender: AlertSender,
+        sender: Sender,
         log_: Log,
         settings: JoinSettings,
     ) -> None:
@@ -252,34 +237,10 @@ class JoinRunner:
 
 def build_join(app: faust.App, runner: JoinRunner, observations: str) -> None:
     """Put the join's agent into a Faust app that has nothing else."""
-    topic = app.topic(
-        observations, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
+    build_agents(
+        app,
+        {"join": observations},
+        runner.handle,
+        tick=runner.snapshot_due,
+        revoked=lambda partitions: runner.forget(shard for _, shard in partitions),
     )
-
-    @app.agent(topic, name="join", concurrency=1)
-    async def join(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
-        async for event in stream.noack().events():
-            try:
-                await runner.handle(event)
-            except Exception as problem:
-                # Faust would start the agent anew behind this event: a hole in the windows. Stop instead; whoever
-                # takes over goes on from the last snapshot.
-                log.exception("join: frame %s of %s failed, stopping this worker", event.message.offset, observations)
-                await app.crash(problem)
-                raise
-
-    async def snapshot_what_rests() -> None:
-        try:
-            while not app.should_stop:
-                await asyncio.sleep(QUIET_TICK_S)
-                await runner.snapshot_due()
-        except Exception as problem:
-            log.exception("join: a snapshot failed, stopping this worker")
-            await app.crash(problem)
-            raise
-
-    async def revoked(app: faust.App, partitions: Iterable[Any], **_: Any) -> None:
-        runner.forget(tp.partition for tp in partitions if tp.topic == observations)
-
-    app.task(snapshot_what_rests)
-    app.on_partitions_revoked.connect(cast(Any, revoked))  # its type wants *args only, it sends these

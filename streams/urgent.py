@@ -22,7 +22,7 @@ from schemas.observation import E7, NO_PLACE_E7, decode_frame
 from schemas.privacy import mask_text
 from schemas.sources import Source
 from streams import metrics
-from streams.join import AlertSender
+from streams.agents import Event, Sender, build_agents
 
 log = logging.getLogger(__name__)
 
@@ -84,24 +84,11 @@ def _alert(row: Mapping[str, Any], kinds: KindRegistry, topics: Mapping[Source, 
 
 def build_urgent(
     app: faust.App, *, names_urgent: str, names_alerts: str, kinds: KindRegistry, topics: Mapping[Source, str],
-    sender: AlertSender,
+    sender: Sender,
 ) -> None:  # fmt: skip
     """Put the agent into a Faust app that has nothing else: a full buffer of another topic must not hold it up."""
-    topic = app.topic(
-        names_urgent, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
-    )
 
-    @app.agent(topic, name="urgent", concurrency=1)
-    async def urgent(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
-        async for event in stream.noack().events():
-            try:
-                await take(event)
-            except Exception as problem:
-                log.exception("urgent: ticket %s failed, stopping this worker", event.message.offset)
-                await app.crash(problem)
-                raise
-
-    async def take(event: Any) -> None:
+    async def take(event: Event) -> None:
         try:
             alerts = urgent_alerts(event.value, kinds, topics)
         except (FrameError, msgspec.DecodeError) as error:
@@ -113,3 +100,5 @@ def build_urgent(
             metrics.ALERTS.labels(alert.detector, alert.action).inc()
             metrics.ALERT_LATENCY.labels("event").observe(max(0.0, time.time() - alert.onset_ms / 1000))
         event.ack()
+
+    build_agents(app, {"urgent": names_urgent}, take)
