@@ -206,7 +206,8 @@ class DetectorChoice(BaseModel):
     model_config = SECTION_RULES
 
     name: Annotated[str, Field(min_length=1)]
-    """Which detector: a built-in one (waterlogging, traffic_accident, threshold) or an installed one."""
+    """Which detector: a built-in one (waterlogging, traffic_accident, fire_smoke, gas_leak, crowd_risk,
+    manhole_displaced, threshold) or an installed one."""
     alias: Annotated[str | None, Field(alias="as")] = None
     """Its name in alerts, where it shall be another one; needed to use one detector twice."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
@@ -230,6 +231,10 @@ class TongguanConfig(BaseModel):
     detectors: tuple[DetectorChoice, ...] = (
         DetectorChoice(name="waterlogging"),
         DetectorChoice(name="traffic_accident"),
+        DetectorChoice(name="fire_smoke"),
+        DetectorChoice(name="gas_leak"),
+        DetectorChoice(name="crowd_risk"),
+        DetectorChoice(name="manhole_displaced"),
     )
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 

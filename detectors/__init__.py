@@ -8,11 +8,19 @@ tuple, the installed entry points and the configuration.
 from typing import Any
 
 from detectors.contract import Detector
+from detectors.crowd_risk import CrowdRisk
+from detectors.fire_smoke import FireSmoke
+from detectors.gas_leak import GasLeak
+from detectors.manhole_displaced import ManholeDisplaced
 from detectors.threshold import Threshold
 from detectors.traffic_accident import TrafficAccident
 from detectors.waterlogging import Waterlogging
 
 BUILT_IN: tuple[type[Detector[Any]], ...] = (
+    CrowdRisk,
+    FireSmoke,
+    GasLeak,
+    ManholeDisplaced,
     Threshold,
     TrafficAccident,
     Waterlogging,
