@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from schemas.action import ActionName, ActionRecord, Role
 from schemas.alert import Action, Alert, make_alert_id
 from schemas.camera_event import CameraEvent
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord
+from schemas.incident import IncidentChange, State, Step, TicketOutcome
+from schemas.loop_record import LoopKind, LoopRecord, Tick, TicketInLoop
+from schemas.notification import Notification, NotificationKind, RefusalReason
 from schemas.observation import Cover, FrameHeader
 from schemas.reading import Reading
 from schemas.ticket import Ticket
@@ -76,6 +80,10 @@ ALERT: Final = Alert(
     evidence=["readings:0:1042", "camera-events:2:77", "tickets:1:5"],
     sentence_zh="积水深度 152.5 毫米，超过 150 毫米，摄像头与市民来电均已证实。",
     sentence_en="standing water of 152.5 mm, above 150 mm, confirmed by a camera and a caller.",
+    jurisdiction="310104003",
+    unit="310104003012007",
+    place_zh="徐汇区天平路街道",
+    place_en="Tianping Road, Xuhui",
 )
 DEAD_LETTER: Final = DeadLetter.of(
     BadRecord(Reason.BAD_TYPE, "$.value", 'expected a number, got "cat"'),
@@ -101,6 +109,121 @@ FRAME_HEADER: Final = FrameHeader(
     ],
 )
 
+_INCIDENT_ID: Final = "20260701-5d0c9a3b71e4"
+ACTION: Final = ActionRecord(
+    action_id="web-7f21-0009",
+    action=ActionName.FINISH,
+    actor="xh-water-017",
+    role=Role.HANDLER,
+    ts=_START_MS + 3_600_000,
+    incident_id=_INCIDENT_ID,
+    department="xuhui-water",
+    result="已抽排完毕，恢复通行",
+    expected_revision=5,
+)
+INCIDENT: Final = IncidentChange(
+    incident_id=_INCIDENT_ID,
+    revision=6,
+    state=State.HANDLED,
+    previous_state=State.HANDLING,
+    action=Step.FINISH,
+    actor="xh-water-017",
+    role=Role.HANDLER,
+    department="xuhui-water",
+    at_ms=_START_MS + 3_600_000,
+    reason=None,
+    result="已抽排完毕，恢复通行",
+    type="waterlogging",
+    category="waterlogging",
+    index_category="municipal_facilities",
+    severity=2,
+    cell=_CELL,
+    lon=121.4365,
+    lat=31.1934,
+    jurisdiction="310104008",
+    district="310104",
+    unit=None,
+    place_zh="上海市徐汇区徐家汇街道",
+    place_en="Xujiahui, Xuhui, Shanghai",
+    opened_ms=_START_MS + 60_000,
+    lead="xuhui-water",
+    lead_level=2,
+    assisting=["xuhui-traffic"],
+    alert_ids=[make_alert_id("waterlogging", 1, _CELL, _START_MS)],
+    standing_alerts=[],
+    ticket_ids=["12345-20260701-000123"],
+    tickets=[
+        TicketOutcome(
+            ticket_id="12345-20260701-000123",
+            category="flood",
+            event_at_ms=_START_MS + 45_000,
+            due_ms=_START_MS + 14_400_000,
+            done_ms=_START_MS + 3_600_000,
+            on_time=True,
+        )
+    ],
+    accept_due_ms=None,
+    handle_due_ms=None,
+    verify_due_ms=_START_MS + 18_000_000,
+    accept_overdue=False,
+    handle_overdue=False,
+    verify_overdue=False,
+    escalated_to=None,
+    escalated_level=None,
+    whistles=[],
+    hand_overs=0,
+    reopenings=0,
+    reminders=0,
+    handled_by="xh-water-017",
+    handled_ms=_START_MS + 3_600_000,
+    verified_by=None,
+    suspended_until_ms=None,
+    merged_into=None,
+    action_id="web-7f21-0009",
+    cause="actions:0:12",
+    sentence_zh="上海市徐汇区徐家汇街道：内涝积水（较大），处置完成，等待核查。",
+    sentence_en="Xujiahui, Xuhui, Shanghai: waterlogging (moderate): finished, waits for verification.",
+    previous_hash="0f" * 32,
+    hash="a5" * 32,
+)
+NOTIFICATION: Final = Notification(
+    notification_id="1042-1",
+    kind=NotificationKind.REFUSED,
+    to="xh-water-017",
+    to_actor=True,
+    incident_id=_INCIDENT_ID,
+    revision=6,
+    at_ms=_START_MS + 3_700_000,
+    action_id="web-7f21-0010",
+    refusal=RefusalReason.SELF_VERIFICATION,
+    legal=["verify_fail", "verify_pass"],
+    cause="actions:0:13",
+    sentence_zh="拒绝核查通过：处置人及其单位不得核查自己的处置。",
+    sentence_en="verify_pass refused: who handled it may not verify it.",
+)
+TICK: Final = Tick(at_ms=_START_MS + 5_000)
+LOOP_RECORD: Final = LoopRecord(
+    kind=LoopKind.TICKETS,
+    cause_topic="placed-tickets",
+    cause_partition=1,
+    cause_offset=3,
+    arrived_ms=_START_MS + 46_000,
+    tickets=[
+        TicketInLoop(
+            ticket_id="12345-20260701-000123",
+            category="flood",
+            event_at_ms=_START_MS + 45_000,
+            source="tickets:1:5",
+            urgency="urgent",
+            cell=_CELL,
+            lon=121.4365,
+            lat=31.1934,
+            jurisdiction="310104008",
+            sentence="漕溪北路下立交积水，车辆无法通行",
+        )
+    ],
+)
+
 EXAMPLES: Final[dict[str, Any]] = {
     "reading": READING,
     "camera_event": CAMERA_EVENT,
@@ -108,4 +231,9 @@ EXAMPLES: Final[dict[str, Any]] = {
     "alert": ALERT,
     "dead_letter": DEAD_LETTER,
     "frame_header": FRAME_HEADER,
+    "action": ACTION,
+    "incident": INCIDENT,
+    "notification": NOTIFICATION,
+    "loop_record": LOOP_RECORD,
+    "tick": TICK,
 }

@@ -127,6 +127,15 @@ _MESSAGES: Final[dict[str, tuple[str, str, _Json]]] = {
     ),
     "alert": ("告警", "an alert record", {"type": "string", "description": "alert_id"}),
     "dead_letter": ("死信", "a dead letter", {"type": "string", "description": "topic:partition:offset"}),
+    "action": (
+        "操作",
+        "an action on an incident",
+        {"type": ["string", "null"], "description": "incident_id by preference: keeps an incident's actions in order"},
+    ),
+    "incident": ("事件变化", "a change of an incident", {"type": "string", "description": "incident_id"}),
+    "notification": ("通知", "a notification", {"type": "string", "description": "incident_id or action_id"}),
+    "tick": ("时钟", "a tick of the loop's clock", _ANY_KEY),
+    "loop_record": ("循环日志记录", "an input of the loop", {"type": "null", "description": "none"}),
 }
 
 # channel: (topic, message, partitions, topic configuration, how records find their partition)
@@ -150,6 +159,11 @@ _CHANNELS: Final[dict[str, tuple[str, str, int, _Json, str]]] = {
     "urgentTickets": ("urgent-tickets", "urgent_ticket", 4, {}, "by key"),
     "alerts": ("alerts", "alert", 4, {}, "by key: all records of one alert in one partition, in order of revision"),
     "deadLetters": ("dead-letters", "dead_letter", 4, {}, "by key; a letter written again has the same key"),
+    "actions": ("actions", "action", 4, {}, "by key: what is asked of one incident stays in order"),
+    "ticks": ("ticks", "tick", 1, {}, "one"),
+    "loop": ("loop", "loop_record", 1, {}, "one: the order of all inputs of the loop"),
+    "incidents": ("incidents", "incident", 4, {}, "by key: all changes of one incident, in order of revision"),
+    "notifications": ("notifications", "notification", 4, {}, "by key"),
 }
 
 _OPERATIONS: Final[dict[str, dict[str, str]]] = {
@@ -160,6 +174,11 @@ _OPERATIONS: Final[dict[str, dict[str, str]]] = {
     "urgentTickets": {"send": "locate passes urgent tickets on without waiting for a window"},
     "alerts": {"send": "join raises, updates and clears alerts", "receive": "archive reads alerts"},
     "deadLetters": {"send": "locate writes what it cannot use", "receive": "archive reads dead letters"},
+    "actions": {"receive": "dispatch reads what people and other systems ask"},
+    "ticks": {"receive": "dispatch reads the time of a replay or a simulation"},
+    "loop": {"send": "dispatch puts its inputs into one order", "receive": "dispatch reads them back"},
+    "incidents": {"send": "dispatch writes each change of an incident", "receive": "archive reads incidents"},
+    "notifications": {"send": "dispatch tells departments and actors", "receive": "archive reads notifications"},
 }
 
 
