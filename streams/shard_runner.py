@@ -1,0 +1,233 @@
+"""One shard after another through a pure core: recovery from a snapshot, catching up, when an event is acknowledged.
+
+Faust gives partitions and events; correctness does not rest on its acknowledgements. A shard goes on from the offset
+that its snapshot names: messages that it already contains are passed over, and messages between the snapshot and the
+first event that Faust delivers are read from the topic directly. An event is acknowledged once a snapshot that contains
+it is durable, so in the ordinary case Faust starts where the snapshot ends.
+
+The join and the dispatch loop both run so; what differs is their `ShardWork`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from schemas.errors import TongguanError
+from streams import metrics
+from streams.agents import Event, Sender
+from streams.shard_store import Log
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_MESSAGES: Final = 16  # read at once when going on from a snapshot; a frame may be megabytes
+
+
+class Outgoing(NamedTuple):
+    """A message that follows from one that was taken in."""
+
+    topic: str
+    value: bytes
+    key: bytes
+
+
+class Capture(Protocol):
+    """The content of a snapshot, copied out of the live state."""
+
+    @property
+    def size(self) -> int:
+        """Bytes to write."""
+        ...
+
+
+C = TypeVar("C", bound=Capture)
+
+
+class ShardWork(Protocol[C]):
+    """What is done with one shard, from its assignment to its revocation. No method but `write` waits for Kafka."""
+
+    label: str
+    """Stands for the shard in metrics and in the log."""
+
+    async def restore(self) -> int | None:
+        """Take the state out of the last snapshot; the offset to go on from, None when there is no snapshot."""
+        ...
+
+    def take(self, payload: bytes, offset: int) -> Sequence[Outgoing]:
+        """One message in, what follows from it out. Depends on nothing but the messages so far."""
+        ...
+
+    def capture(self, next_offset: int) -> C: ...
+
+    async def write(self, captured: C) -> None:
+        """Make the snapshot durable; BrokerError when Kafka refuses it."""
+        ...
+
+    def forget(self) -> None:
+        """The shard is another's now: gauges about it go."""
+        ...
+
+
+@dataclass(slots=True)
+class ShardRun(Generic[C]):
+    """One shard in this worker's hands, from the first event after its assignment to its revocation."""
+
+    shard: int
+    work: ShardWork[C]
+    next_offset: int | None = None  # None: not restored yet
+    alive: bool = True  # False once the shard is another's: nothing is told, stored or acknowledged any more
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # a snapshot must not see half of a message's effects
+    unacked: list[Event] = field(default_factory=list)
+    unsent: list[Awaitable[Any]] = field(default_factory=list)
+    writing: asyncio.Task[None] | None = None
+    written_at: float = field(default_factory=time.monotonic)  # when the last snapshot was taken; age and pacing only
+
+
+class ShardRunner(Generic[C]):
+    """Takes messages of `topic` shard by shard. `make_work` gives the empty work of a shard."""
+
+    def __init__(
+        self,
+        topic: str,
+        make_work: Callable[[int], ShardWork[C]],
+        *,
+        sender: Sender,
+        log_: Log,
+        snapshot_every_s: float,
+    ) -> None:
+        self._topic = topic
+        self._make_work = make_work
+        self._sender = sender
+        self._log = log_
+        self._snapshot_every_s = snapshot_every_s
+        self._runs: dict[int, ShardRun[C]] = {}
+        self._closing = False
+
+    async def handle(self, event: Event) -> None:
+        """Take in the message of one event. The event is acknowledged later, with the snapshot that contains it."""
+        shard, offset = event.message.partition, event.message.offset
+        if self._closing:
+            return
+        run = self._runs.get(shard)
+        if run is None:
+            run = self._runs[shard] = ShardRun(shard, self._make_work(shard))
+        async with run.busy:
+            try:
+                await self._handle(run, event, offset)
+            except TongguanError:
+                if run.alive:
+                    raise  # else its new owner has moved what we were reading
+
+    async def _handle(self, run: ShardRun[C], event: Event, offset: int) -> None:
+        if run.next_offset is None:
+            run.next_offset = await run.work.restore() or 0
+        if run.alive and offset > run.next_offset:
+            await self._catch_up(run, offset)
+        if run.alive and offset >= run.next_offset:
+            await self._take(run, event.value or b"", offset)
+        event.value = event.message.value = None  # up to megabytes, and it waits for its acknowledgement
+        run.unacked.append(event)
+        await self._snapshot_when_due(run)
+
+    async def snapshot_due(self) -> None:
+        """Snapshots of shards to which nothing comes any more: what they have taken in shall not be replayed, nor
+        stand as lag. Called about once a second."""
+        for run in list(self._runs.values()):
+            if run.unacked and not run.busy.locked():
+                async with run.busy:
+                    await self._snapshot_when_due(run)
+
+    def forget(self, shards: Iterable[int]) -> None:
+        """Another worker has these shards now (or we get them again later, from the snapshot).
+
+        A message that is being taken in goes no further: a snapshot by us could name parts that the new owner deletes.
+        """
+        for shard in shards:
+            run = self._runs.pop(shard, None)
+            if run is not None:
+                run.alive = False
+                if run.writing is not None:
+                    run.writing.cancel()
+                for gauge in (metrics.SNAPSHOT_AGE, metrics.SNAPSHOT_BYTES):
+                    gauge.remove(run.work.label)
+                run.work.forget()
+
+    async def close(self) -> None:
+        """Take no more messages, and write a last snapshot of every shard: the next start has little to replay."""
+        self._closing = True
+        await asyncio.gather(*(self._close(run) for run in list(self._runs.values())))
+
+    async def _close(self, run: ShardRun[C]) -> None:
+        async with run.busy:
+            await self._written(run)
+            if run.alive and run.unacked:
+                self._begin_snapshot(run)
+                await self._written(run)
+
+    # --- the way of a message --------------------------------------------------------------------------------------
+
+    async def _catch_up(self, run: ShardRun[C], until: int) -> None:
+        """Messages between the snapshot and the first event: acknowledged by an owner that did not live to snapshot."""
+        assert run.next_offset is not None
+        log.info("%s[%d]: reading messages %d to %d again", self._topic, run.shard, run.next_offset, until - 1)
+        for first in range(run.next_offset, until, CATCH_UP_MESSAGES):
+            last = min(first + CATCH_UP_MESSAGES, until) - 1
+            for message in await self._log.read_range(self._topic, run.shard, first, last):
+                if message.value is not None and run.alive:
+                    await self._take(run, message.value, message.offset)
+            if not run.alive:
+                return
+        run.next_offset = until
+
+    async def _take(self, run: ShardRun[C], payload: bytes, offset: int) -> None:
+        outgoing = run.work.take(payload, offset)
+        run.next_offset = offset + 1
+        for topic, value, key in outgoing:
+            run.unsent.append(await self._sender.send(topic, value, key))
+
+    # --- snapshots -------------------------------------------------------------------------------------------------
+
+    async def _snapshot_when_due(self, run: ShardRun[C]) -> None:
+        if not run.alive:
+            return
+        if run.writing is not None and run.writing.done():
+            run.writing.result()  # a snapshot that cannot be written must stop the worker, not pile up events
+            run.writing = None
+        age_s = time.monotonic() - run.written_at
+        metrics.SNAPSHOT_AGE.labels(run.work.label).set(age_s)
+        if age_s < self._snapshot_every_s:
+            return
+        if run.writing is None:
+            self._begin_snapshot(run)
+        elif age_s > 10 * self._snapshot_every_s:
+            # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
+            await self._written(run)
+
+    async def _written(self, run: ShardRun[C]) -> None:
+        """Wait until the snapshot being written is durable. One that was cancelled with its shard is no error."""
+        if run.writing is not None:
+            await asyncio.wait([run.writing])
+            if run.alive:
+                run.writing.result()
+
+    def _begin_snapshot(self, run: ShardRun[C]) -> None:
+        assert run.next_offset is not None
+        captured = run.work.capture(run.next_offset)
+        events, run.unacked = run.unacked, []
+        unsent, run.unsent = run.unsent, []
+        run.written_at = time.monotonic()
+        run.writing = asyncio.create_task(self._write(run, captured, unsent, events))
+
+    async def _write(self, run: ShardRun[C], captured: C, unsent: list[Awaitable[Any]], events: list[Event]) -> None:
+        began = time.monotonic()
+        for sent in unsent:
+            await sent  # what is not durable must be found again by a restart
+        await run.work.write(captured)
+        for event in events:
+            event.ack()
+        metrics.SNAPSHOT_SECONDS.observe(time.monotonic() - began)
+        metrics.SNAPSHOT_BYTES.labels(run.work.label).set(captured.size)
