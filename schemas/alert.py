@@ -78,6 +78,35 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     ]
     sentence_zh: Annotated[str, note("一句话说明，已脱敏", "one Chinese sentence, masked", of=FieldClass.PUBLIC)]
     sentence_en: Annotated[str, note("英文说明，已脱敏", "one English sentence, masked", of=FieldClass.PUBLIC)]
+    jurisdiction: Annotated[
+        str | None,
+        note(
+            "起始时所在最小辖区的代码，辖区之外为空",
+            "code of the smallest jurisdiction there at the onset; null outside every one",
+            examples=["310104003"],
+        ),
+    ] = None
+    unit: Annotated[
+        str | None,
+        note(
+            "单元网格编号（15 位）",
+            "the 15-digit code of the unit grid cell; null when unplaced or outside every jurisdiction",
+            examples=["310104003012007"],
+        ),
+    ] = None
+    place_zh: Annotated[
+        str | None,
+        note(
+            "辖区名称",
+            "what the jurisdiction is called, in Chinese",
+            of=FieldClass.PUBLIC,
+            examples=["徐汇区天平路街道"],
+        ),
+    ] = None
+    place_en: Annotated[
+        str | None,
+        note("辖区英文名称", "what it is called, in English", of=FieldClass.PUBLIC, examples=["Tianping Road, Xuhui"]),
+    ] = None
 
     @property
     def key(self) -> bytes:

@@ -18,7 +18,8 @@ import pyarrow as pa
 from schemas.errors import FrameError
 from schemas.fields import FieldClass, note
 
-FRAME_VERSION: Final = 1
+FRAME_VERSION: Final = 2
+"""Version 1 had no jurisdictions; its frames are still read, so that an upgrade loses none that lie on Kafka."""
 HEADER_KEY: Final = b"tongguan"
 NO_CELL: Final = -1
 NO_PLACE_E7: Final = -(2**31)  # lon_e7 and lat_e7 of a row that nobody could place
@@ -35,7 +36,8 @@ class Flag(IntFlag):
     PLACE_FROM_REGISTER = 16  # the device register's place, not the record's
     DATUM_CONVERTED = 32  # the record's coordinates were not WGS-84 and have been converted
     UNKNOWN_KIND = 64  # metric, event or category that the registry of kinds does not know
-    UNPLACED = 128  # no coordinates and not in the register: archived, not joined
+    UNPLACED = 128  # no coordinates, not in the register, no address known: archived, not joined
+    PLACE_FROM_ADDRESS = 256  # the address library's place for a ticket's words; extra has `place_confidence`
 
 
 class Quality(IntEnum):
@@ -67,6 +69,7 @@ OBSERVATION: Final[pa.Schema] = pa.schema(
         pa.field("unit", _CODED, nullable=True),
         pa.field("device_type", _CODED, nullable=True),
         pa.field("extra", pa.utf8(), nullable=True),
+        pa.field("jurisdiction", _CODED, nullable=True),
     ]
 )
 
@@ -88,6 +91,11 @@ COLUMN_NOTES: Final[Mapping[str, tuple[FieldClass, str, str]]] = {
     "unit": (FieldClass.INTERNAL, "单位", "the unit as the record gave it"),
     "device_type": (FieldClass.INTERNAL, "设备类型", "the device type as the record gave it"),
     "extra": (FieldClass.PERSONAL, "其余字段（JSON）", "all other fields of the record as a JSON object"),
+    "jurisdiction": (
+        FieldClass.INTERNAL,
+        "事发时最小辖区的代码，辖区之外为空",
+        "code of the smallest jurisdiction there at the event time; null outside every one",
+    ),
 }
 
 
@@ -117,6 +125,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
 _header_encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(FrameHeader)
 _PLAIN = pa.ipc.IpcWriteOptions(compression=None)
+_FIRST_VERSION = pa.schema([field for field in OBSERVATION if field.name != "jurisdiction"])
 _EMPTY = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in OBSERVATION], schema=OBSERVATION)
 
 
@@ -146,13 +155,14 @@ def encode_frame(header: FrameHeader, batch: pa.RecordBatch | None) -> bytes:
 def decode_frame(buf: bytes | memoryview | pa.Buffer) -> tuple[FrameHeader, pa.RecordBatch]:
     """The header and the rows of a frame; the batch points into `buf`, nothing is copied.
 
-    FrameError on anything that is not a frame: other bytes, another version, other columns, damaged arrays.
+    FrameError on anything that is not a frame: other bytes, an unknown version, other columns, damaged arrays.
     """
     try:
         with pa.ipc.open_stream(pa.py_buffer(buf)) as reader:
-            if not reader.schema.equals(OBSERVATION):
+            version = 1 if reader.schema.equals(_FIRST_VERSION) else FRAME_VERSION
+            if version == FRAME_VERSION and not reader.schema.equals(OBSERVATION):
                 raise FrameError(f"schemas/observation: not the columns of a frame: {_difference(reader.schema)}")
-            header = _header(reader.schema.metadata)
+            header = _header(reader.schema.metadata, version)
             batches = list(reader)
         if len(batches) > 1:
             raise FrameError(f"schemas/observation: expected one batch in a frame, got {len(batches)}")
@@ -161,10 +171,14 @@ def decode_frame(buf: bytes | memoryview | pa.Buffer) -> tuple[FrameHeader, pa.R
         batches[0].validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FrameError(f"schemas/observation: not an Arrow stream: {error}") from error
-    return header, batches[0].replace_schema_metadata(None)
+    batch = batches[0].replace_schema_metadata(None)
+    if version == 1:
+        nobody = pa.nulls(batch.num_rows, _CODED)
+        batch = pa.RecordBatch.from_arrays([*batch.columns, nobody], schema=OBSERVATION)
+    return header, batch
 
 
-def _header(metadata: Mapping[bytes, bytes] | None) -> FrameHeader:
+def _header(metadata: Mapping[bytes, bytes] | None, version: int) -> FrameHeader:
     raw = (metadata or {}).get(HEADER_KEY)
     if raw is None:
         raise FrameError(f"schemas/observation: the stream has no {HEADER_KEY.decode()!r} header")
@@ -172,8 +186,11 @@ def _header(metadata: Mapping[bytes, bytes] | None) -> FrameHeader:
         header = _header_decoder.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FrameError(f"schemas/observation: unreadable frame header: {error}") from error
-    if header.version != FRAME_VERSION:
-        raise FrameError(f"schemas/observation: frame version {header.version}, this program reads {FRAME_VERSION}")
+    if header.version != version:
+        raise FrameError(
+            f"schemas/observation: frame version {header.version}, this program reads 1 and {FRAME_VERSION}, "
+            f"and these columns are those of {version}"
+        )
     return header
 
 

@@ -7,7 +7,7 @@ whose extra fields must be taken apart: tickets, and records that carry somethin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,12 +20,18 @@ from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
 from schemas.observation import OBSERVATION
 from schemas.privacy import all_personal_fields, mask_fields
+from schemas.raw import MAX_EVENT_MS, MIN_EVENT_MS
 from schemas.sources import Source
 
 _INSTANT: Final = pa.timestamp("ms", tz="UTC")
 
 # Fields of a ticket that `tickets` has columns for; text and address are personal, and v_tickets shows them masked.
 TICKET_FIELDS: Final = ("text", "address", "urgency", "channel", "parent_ticket_id")
+# Those that are made here, of which no value but these is one.
+MADE_FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "place_confidence": lambda value: type(value) in (int, float) and 0 <= value <= 1,
+    "due_ms": lambda value: type(value) is int and MIN_EVENT_MS <= value < MAX_EVENT_MS,
+}
 
 TICKETS: Final = pa.schema(
     [
@@ -46,6 +52,9 @@ TICKETS: Final = pa.schema(
         ("lon_e7", pa.int32()),
         ("lat_e7", pa.int32()),
         ("flags", pa.uint16()),
+        ("jurisdiction", pa.dictionary(pa.int32(), pa.utf8())),
+        ("place_confidence", pa.float32()),
+        ("due_at", _INSTANT),
     ]
 )
 PERSONAL: Final = pa.schema(
@@ -80,6 +89,10 @@ ALERTS: Final = pa.schema(
         ("evidence", pa.list_(pa.utf8())),
         ("sentence_zh", pa.utf8()),
         ("sentence_en", pa.utf8()),
+        ("jurisdiction", pa.utf8()),
+        ("unit", pa.utf8()),
+        ("place_zh", pa.utf8()),
+        ("place_en", pa.utf8()),
     ]
 )
 DEAD_LETTERS: Final = pa.schema(
@@ -161,6 +174,7 @@ def _open_extra(
     """Takes apart the extra fields of the rows `at`."""
     rest: list[str | None] = []
     words: dict[str, list[str | None]] = {name: [] for name in (*TICKET_FIELDS, "text_masked", "address_masked")}
+    made: dict[str, list[Any]] = {name: [] for name in MADE_FIELDS}
     owners: list[int] = []
     names: list[str] = []
     values: list[str] = []
@@ -173,6 +187,8 @@ def _open_extra(
             own |= {"text_masked": masked["text"], "address_masked": masked["address"]}
             for name, value in own.items():
                 words[name].append(_as_text(value))
+            for name, fits in MADE_FIELDS.items():  # frames of version 1 may hold anything a producer called so
+                made[name].append(fields.pop(name) if fits(fields.get(name)) else None)
         for name in _PERSONAL_NAMES & fields.keys():
             value = fields.pop(name)
             if value is not None:
@@ -180,15 +196,22 @@ def _open_extra(
                 names.append(name)
                 values.append(_as_text(value) or "")
         rest.append(msgspec.json.encode(fields).decode() if fields else None)
-    return _Opened(rest, _ticket_rows(table, at[is_ticket], words), _personal_rows(table, owners, names, values))
+    return _Opened(rest, _ticket_rows(table, at[is_ticket], words, made), _personal_rows(table, owners, names, values))
 
 
-def _ticket_rows(table: pa.Table, at: npt.NDArray[np.int64], words: dict[str, list[str | None]]) -> pa.Table:
+def _ticket_rows(
+    table: pa.Table, at: npt.NDArray[np.int64], words: dict[str, list[str | None]], made: dict[str, list[Any]]
+) -> pa.Table:
     rows = table.take(pa.array(at))
     rows = rows.rename_columns({"entity": "ticket_id", "kind": "category"})
-    texts = {**words, **{name: [text or "" for text in words[name]] for name in ("text", "text_masked")}}
+    given: dict[str, list[Any]] = {
+        **words,
+        **{name: [text or "" for text in words[name]] for name in ("text", "text_masked")},
+        "place_confidence": made["place_confidence"],
+        "due_at": made["due_ms"],
+    }
     columns = [
-        pa.array(texts[field.name], field.type) if field.name in texts else rows[field.name] for field in TICKETS
+        pa.array(given[field.name], field.type) if field.name in given else rows[field.name] for field in TICKETS
     ]
     return pa.Table.from_arrays(columns, schema=TICKETS)
 

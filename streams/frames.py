@@ -21,8 +21,8 @@ from streams import frame_kernels as kernels
 from streams.placing import Placed, RawKey
 from streams.strings import StringTable
 
-FIXED_ROW_BYTES: Final = 80
-"""What a row costs in a frame beside its entity id and extra fields: 76 bytes of columns, and the bitmaps."""
+FIXED_ROW_BYTES: Final = 84
+"""What a row costs in a frame beside its entity id and extra fields: 80 bytes of columns, and the bitmaps."""
 
 _SOURCE_NAMES = pa.array(list(TOPICS), pa.utf8())
 _HALO = int(Flag.HALO)
@@ -38,6 +38,7 @@ _COLUMNS: Final[dict[str, type[np.generic]]] = {
     "kind": np.int32,
     "unit": np.int32,
     "device_type": np.int32,
+    "jurisdiction": np.int32,
     "confidence": np.float32,
     "lon_e7": np.int32,
     "lat_e7": np.int32,
@@ -89,6 +90,7 @@ class FrameBuilder:
         units: StringTable,
         device_types: StringTable,
         *,
+        jurisdictions: Sequence[str] = (),
         max_rows: int = 65_536,
         max_bytes: int = 8 * 1024 * 1024,
     ) -> None:
@@ -96,6 +98,8 @@ class FrameBuilder:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._coders = {"kind": _Coder(kinds), "unit": _Coder(units), "device_type": _Coder(device_types)}
+        if jurisdictions:
+            self._coders["jurisdiction"] = _Coder(_Fixed(jurisdictions))
         self._room = 0
         self._columns: dict[str, npt.NDArray[Any]] = {}
         self._entity_offsets = np.empty(0, dtype=np.int64)
@@ -185,6 +189,8 @@ class FrameBuilder:
                 bases, used, self._entity_offsets, self._entity_data,
             )  # fmt: skip
             kernels.gather_sparse(item.order, item.starts, at, item.text_index, out["extra"])
+            if "jurisdiction" in self._coders:
+                kernels.gather_sparse(item.order, item.starts, at, block.jurisdiction, out["jurisdiction"])
             at += np.diff(item.starts)
         return bases
 
@@ -272,6 +278,7 @@ class FrameBuilder:
         arrays["source"] = pa.DictionaryArray.from_buffers(
             OBSERVATION.field("source").type, rows, [None, pa.py_buffer(column["source"][start:stop])], _SOURCE_NAMES
         )
+        arrays["jurisdiction"] = pa.nulls(rows, _CODED)  # in a city without any; else it is among the coders
         for name, coder in self._coders.items():
             arrays[name] = coder.array(column[name][start:stop])
         offsets = self._entity_offsets[start + shard : stop + shard + 1]
@@ -296,13 +303,28 @@ class FrameBuilder:
         return _strings(len(index), offsets, data, bits if missing else None, missing)
 
 
-_PLAIN = [name for name in _COLUMNS if name not in ("source", "kind", "unit", "device_type", "extra")]
+_PLAIN = [name for name in _COLUMNS if name not in ("source", "kind", "unit", "device_type", "jurisdiction", "extra")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """Names that never change, in the shape of a string table."""
+
+    values: Sequence[str]
+    generation: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 class _Coder:
-    """Turns codes of a process-wide string table into a dictionary column that holds only the strings in use."""
+    """Turns codes of a process-wide string table into a dictionary column that holds only the strings in use.
 
-    def __init__(self, table: StringTable) -> None:
+    Also of a city's jurisdictions: to write all of 6,000 codes into each frame would cost a small frame (250 rows) 30
+    times its rows, and choosing those in use costs 10 us.
+    """
+
+    def __init__(self, table: StringTable | _Fixed) -> None:
         self._table = table
         self._generation = table.generation
         self._stamp = 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,8 +47,10 @@ _PLACE_FROM_REGISTER = int(Flag.PLACE_FROM_REGISTER)
 _DATUM_CONVERTED = int(Flag.DATUM_CONVERTED)
 _UNKNOWN_KIND = int(Flag.UNKNOWN_KIND)
 _UNPLACED = int(Flag.UNPLACED)
+_PLACE_FROM_ADDRESS = int(Flag.PLACE_FROM_ADDRESS)
 _SUSPECT = int(Quality.SUSPECT)
 _E7 = float(E7)
+_NOWHERE = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +88,21 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(WatermarkState)
 
 
+class Origins(NamedTuple):
+    """Where the places of accepted rows came from, in rows; each row is in one of the first four."""
+
+    own: int = 0  # the record's own coordinates
+    register: int = 0  # the device register
+    address: int = 0  # the address library
+    unplaced: int = 0
+    outside: int = 0  # placed, but in none of the city's jurisdictions; 0 in a city that has none
+
+
 @dataclass(slots=True)
 class Placed:
     """Columns with their place; arrays of length n, a row with `shard` -1 has been refused.
 
+    `jurisdiction` is the row's number in `Placer.jurisdictions`, -1 none; the array is empty in a city that has none.
     `halo_row` (ascending) and `halo_shard` list the copies for neighbour shards. `late` and `refused` count rows.
     """
 
@@ -100,10 +113,12 @@ class Placed:
     flags: npt.NDArray[np.uint16]
     quality: npt.NDArray[np.uint8]
     shard: npt.NDArray[np.int32]
+    jurisdiction: npt.NDArray[np.int32]
     halo_row: npt.NDArray[np.int32]
     halo_shard: npt.NDArray[np.int32]
     late: int
     refused: int
+    origins: Origins
 
     @property
     def key(self) -> RawKey:
@@ -153,7 +168,7 @@ class Placer:
         halo_row = np.empty(n * MAX_HALO, dtype=np.int32)
         halo_shard = np.empty(n * MAX_HALO, dtype=np.int32)
         fate = np.empty(n, dtype=np.uint8)
-        max_event_ms, late, copies, refused = _place_rows(
+        max_event_ms, late, copies, refused, own, registered, addressed = _place_rows(
             columns.event_at_ms, columns.received_at_ms, columns.kind, columns.unit, columns.value, lon, lat,
             columns.entity_data, columns.entity_offsets,
             known.known, known.low, known.high, known.unit, known.meant,
@@ -161,9 +176,11 @@ class Placer:
             self._future_bound_ms, rules.lateness_ms, state.max_event_ms,
             flags, quality, cell, lon_e7, lat_e7, shard, halo_row, halo_shard, fate,
         )  # fmt: skip
+        origins = Origins(own, registered, addressed, n - refused - own - registered - addressed)
         placed = Placed(
-            columns, cell, lon_e7, lat_e7, flags, quality, shard, halo_row[:copies], halo_shard[:copies], late, refused
-        )
+            columns, cell, lon_e7, lat_e7, flags, quality, shard, _NOWHERE, halo_row[:copies], halo_shard[:copies],
+            late, refused, origins,
+        )  # fmt: skip
         refusals = [self._refusal(columns, int(row), int(fate[row])) for row in np.flatnonzero(fate)] if refused else []
         return placed, refusals, WatermarkState(int(max_event_ms))
 
@@ -290,14 +307,18 @@ def _place_rows(
     halo_row: npt.NDArray[np.int32],
     halo_shard: npt.NDArray[np.int32],
     fate: npt.NDArray[np.uint8],
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int]:
     """One pass over the rows in offset order; `flags` and `quality` come filled with what is known already.
 
-    Returns the greatest event time after the last row, and the numbers of late rows, halo copies and refused rows.
+    Returns the greatest event time after the last row, and the numbers of late rows, halo copies, refused rows, and
+    rows placed by their own coordinates, by the register and by the address library.
     """
     late = 0
     copies = 0
     refused = 0
+    own = 0
+    registered = 0
+    addressed = 0
     for row in range(len(event_at)):
         at = event_at[row]
         flag = flags[row]
@@ -324,6 +345,12 @@ def _place_rows(
             refused += 1
             continue
         if here >= 0:
+            if flag & _PLACE_FROM_REGISTER:
+                registered += 1
+            elif flag & _PLACE_FROM_ADDRESS:
+                addressed += 1
+            else:
+                own += 1
             shard[row] = owner_of(here, shards)
             a, b, c = halo_of(here, shards)
             if a >= 0:
@@ -356,4 +383,4 @@ def _place_rows(
             late += 1
         max_event_ms = max(max_event_ms, at)
         flags[row] = flag
-    return max_event_ms, late, copies, refused
+    return max_event_ms, late, copies, refused, own, registered, addressed

@@ -97,6 +97,7 @@ def frame(**changes: Any) -> bytes:
         "unit": None,
         "device_type": None,
         "extra": TICKET.decode(),
+        "jurisdiction": "310104003",
     } | changes
     arrays = []
     for column in OBSERVATION:

@@ -53,6 +53,7 @@ def batch_of(rows: int, *, unit: str | None = "mm") -> pa.RecordBatch:
         "unit": coded(pa.int32(), unit),
         "device_type": coded(pa.int32(), None),
         "extra": pa.array(['{"text":"积水"}' if number % 2 else None for number in numbers], pa.utf8()),
+        "jurisdiction": coded(pa.int32(), "310104003"),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=OBSERVATION)
 
@@ -160,9 +161,21 @@ def test_an_unreadable_header_is_refused(header: bytes) -> None:
 
 
 def test_a_frame_of_another_version_is_refused() -> None:
-    header = msgspec.json.encode(msgspec.structs.replace(FRAME_HEADER, version=2))
-    with pytest.raises(FrameError, match="frame version 2, this program reads 1"):
-        decode_frame(stream_of(OBSERVATION.with_metadata({HEADER_KEY: header})))
+    for version in (1, 3):
+        header = msgspec.json.encode(msgspec.structs.replace(FRAME_HEADER, version=version))
+        with pytest.raises(FrameError, match=f"frame version {version}, this program reads 1 and 2"):
+            decode_frame(stream_of(OBSERVATION.with_metadata({HEADER_KEY: header})))
+
+
+def test_a_frame_from_before_jurisdictions_is_read_without_any() -> None:
+    older = batch_of(3).drop_columns(["jurisdiction"])
+    header = msgspec.structs.replace(FRAME_HEADER, version=1)
+    schema = older.schema.with_metadata({HEADER_KEY: msgspec.json.encode(header)})
+    found, rows = decode_frame(stream_of(schema, older.replace_schema_metadata(schema.metadata)))
+    assert found == header
+    assert rows.schema.equals(OBSERVATION)
+    assert rows.column("jurisdiction").to_pylist() == [None] * 3
+    assert rows.drop_columns(["jurisdiction", "value"]).equals(older.drop_columns(["value"]))  # NaN equals nothing
 
 
 def test_a_frame_with_two_batches_is_refused() -> None:

@@ -69,6 +69,7 @@ def expected(tables: Tables, placed: Sequence[Placed], shard: int) -> list[dict[
                     "unit": None if c.unit[i] < 0 else tables.units.values[c.unit[i]],
                     "device_type": None if c.device_type[i] < 0 else tables.device_types.values[c.device_type[i]],
                     "extra": c.extra[i].decode() if i in c.extra else None,
+                    "jurisdiction": None,
                 }
             )
     return rows

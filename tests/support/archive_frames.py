@@ -38,6 +38,7 @@ def row(source: Source, partition: int, offset: int, **given: Any) -> dict[str, 
         "unit": "mm" if source is Source.READINGS else None,
         "device_type": None,
         "extra": '{"text":"积水","urgency":"normal"}' if source is Source.TICKETS else None,
+        "jurisdiction": "310104003",
     }
     return plain | given
 
@@ -107,6 +108,7 @@ def many_readings(first: int, count: int, *, partition: int = 0, span_ms: int = 
         "unit": coded(pa.array(["mm"]), np.zeros(count, np.int32), pa.int32()),
         "device_type": coded(pa.array([], pa.utf8()), [None] * count, pa.int32()),
         "extra": pa.nulls(count, pa.utf8()),
+        "jurisdiction": coded(pa.array(["310104003", "310101002"]), (cells % 2).astype(np.int32), pa.int32()),
     }
     made = pa.RecordBatch.from_arrays([columns[field.name] for field in OBSERVATION], schema=OBSERVATION)
     covers = [cover(Source.READINGS, partition, first, first + count - 1)]

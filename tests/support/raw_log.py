@@ -76,6 +76,7 @@ def frame(
         none,
         none,
         pa.array([None] * len(rows), pa.utf8()),
+        none,
     ]
     batch = pa.RecordBatch.from_arrays(columns, schema=OBSERVATION) if rows else None
     return encode_frame(FrameHeader(shard=shard, covers=list(covers)), batch)
