@@ -8,6 +8,7 @@ jurisdiction's code, that of the jurisdiction above it, and its names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,12 +84,15 @@ class Departments:
         return entry.name_zh if language == "zh" else entry.name_en
 
 
-def read_departments(path: Path, places: Sequence[Jurisdiction], report: FileReport) -> Departments:
-    """The departments of a file, lines that stand for several written out. Problems go to the report."""
+def read_departments(path: Path, places: Sequence[Jurisdiction] | None, report: FileReport) -> Departments:
+    """The departments of a file, lines that stand for several written out. Problems go to the report.
+
+    `places` are the city's jurisdictions; None when they could not be read: then what hangs on them is not judged, and
+    lines that stand for several stay as they are.
+    """
     entries: dict[str, Department] = {}
-    codes = {place.code: place for place in places}
     for row in read_table(path, REQUIRED, OPTIONAL, report):
-        for entry in _entries(path, row, places, codes, report):
+        for entry in _entries(path, row, places, report):
             first = entries.setdefault(entry.id, entry)
             if first is not entry:
                 report.problem(path, row.line, f"department {entry.id!r} is there already, in line {first.line}")
@@ -99,9 +103,7 @@ def read_departments(path: Path, places: Sequence[Jurisdiction], report: FileRep
     return Departments(entries.values())
 
 
-def _entries(
-    path: Path, row: Row, places: Sequence[Jurisdiction], codes: Mapping[str, Jurisdiction], report: FileReport
-) -> Iterator[Department]:
+def _entries(path: Path, row: Row, places: Sequence[Jurisdiction] | None, report: FileReport) -> Iterator[Department]:
     level = LEVEL_NAMES.get(row.fields["level"].lower())
     if level is None:
         report.problem(path, row.line, f"level {row.fields['level']!r}: choose from {', '.join(LEVEL_NAMES)}")
@@ -117,11 +119,12 @@ def _entries(
         if "{code}" not in row.fields["id"]:
             report.problem(path, row.line, f"id {row.fields['id']!r} needs {{code}}: {where} makes one for each place")
             return
-        at = places_of_level(places, each)
+        at = [unknown_place(where, level)] if places is None else places_of_level(places, each)
         if not at:
             report.warn(path, row.line, f"the city has no {each.name.lower()}, so {where} stands for none")
     else:
-        place = codes.get(where)
+        known = [place for place in places if place.code == where] if places is not None else []
+        place = known[-1] if known else unknown_place(where, level) if places is None else None
         if place is None:
             report.problem(path, row.line, f"jurisdiction {where!r} is in no boundary file")
             return
@@ -132,12 +135,11 @@ def _entries(
             )
         at = [place]
     for place in at:
-        id, name_zh, name_en, parent = (None if field is None else fill(field, place) for field in fields)
-        assert id is not None and name_zh is not None  # required columns
-        if not ID_PATTERN.fullmatch(id):
+        id, name_zh, name_en, parent = (fill(field or "", place) for field in fields)
+        if not ID_PATTERN.fullmatch(id) and places is not None:
             report.problem(path, row.line, f"id {id!r}: expected up to 64 letters, digits and _ . -")
             return
-        yield Department(id, name_zh, name_en or name_zh, level, place.code, parent, row.line)
+        yield Department(id, name_zh, name_en or name_zh, level, place.code, parent or None, row.line)
 
 
 def _check_circles(path: Path, entries: Mapping[str, Department], report: FileReport) -> None:
@@ -176,9 +178,15 @@ def places_of_level(places: Iterable[Jurisdiction], level: Level) -> list[Jurisd
     return [latest[code] for code in sorted(latest)]
 
 
+def unknown_place(code: str, level: Level) -> Jurisdiction:
+    """Stands for a jurisdiction, or for all of a level, when boundaries could not be read: its placeholders stay."""
+    nowhere = (math.nan,) * 4
+    return Jurisdiction(code, "{name_zh}", "{name_en}", level, "{parent}", None, None, *nowhere)
+
+
 def fill(text: str, place: Jurisdiction) -> str:
     """The text with its placeholders replaced by the jurisdiction's codes and names."""
-    if "{" not in text:
+    if "{" not in text or place.name_zh == "{name_zh}":
         return text
     return (
         text.replace("{code}", place.code)

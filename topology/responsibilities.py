@@ -14,7 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from topology.city_table import FileReport, Row, read_table, validity
-from topology.departments import Departments, check_placeholders, each_level, fill, places_of_level
+from topology.departments import Departments, check_placeholders, each_level, fill, places_of_level, unknown_place
 from topology.levels import Jurisdiction
 
 REQUIRED: Final = ("category", "jurisdiction", "lead")
@@ -125,13 +125,16 @@ def _line(row: Responsibility) -> int:
 
 
 def read_responsibilities(
-    path: Path, places: Sequence[Jurisdiction], departments: Departments, zone: ZoneInfo, report: FileReport
+    path: Path, places: Sequence[Jurisdiction] | None, departments: Departments, zone: ZoneInfo, report: FileReport
 ) -> Responsibilities:
-    """The list of a file, lines that stand for several written out. Problems and warnings go to the report."""
-    codes = {place.code: place for place in places}
+    """The list of a file, lines that stand for several written out. Problems and warnings go to the report.
+
+    `places` is None when the boundaries could not be read: then what hangs on them is not judged.
+    """
+    codes = None if places is None else {place.code: place for place in places}
     entries: list[Responsibility] = []
     for row in read_table(path, REQUIRED, OPTIONAL, report):
-        entries += _entries(path, row, places, codes, departments, zone, report)
+        entries += _entries(path, row, codes, departments, zone, report)
     found = Responsibilities(entries)
     told: set[tuple[int, int]] = set()
     for first, second in found.overlaps():
@@ -150,8 +153,7 @@ def read_responsibilities(
 def _entries(
     path: Path,
     row: Row,
-    places: Sequence[Jurisdiction],
-    codes: Mapping[str, Jurisdiction],
+    codes: Mapping[str, Jurisdiction] | None,
     departments: Departments,
     zone: ZoneInfo,
     report: FileReport,
@@ -163,20 +165,21 @@ def _entries(
     if each := each_level(where):
         if not check_placeholders(path, row.line, (lead, *assisting), report):
             return []
-        at = [*places_of_level(places, each)]
+        at = [unknown_place(where, each)] if codes is None else [*places_of_level(codes.values(), each)]
         if not at:
             report.warn(path, row.line, f"the city has no {each.name.lower()}, so {where} stands for none")
     else:
-        if where != ANY and where not in codes and not _known_above(path, row.line, where, codes, report):
+        known = codes is None or where == ANY or where in codes
+        if codes is not None and not known and not _known_above(path, row.line, where, codes, report):
             return []
-        at = [codes.get(where)]
+        at = [None if codes is None else codes.get(where)]
     made: list[Responsibility] = []
     unknown: dict[str, list[str]] = {}
     for place in at:
         its_lead, *its_assisting = (one if place is None else fill(one, place) for one in (lead, *assisting))
         code = where if place is None else place.code
         for role, id in (("lead", its_lead), *(("assisting", id) for id in its_assisting)):
-            if id not in departments:
+            if id not in departments and not (codes is None and "{" in id):
                 unknown.setdefault(role, []).append(id)
         if its_lead in its_assisting:
             report.warn(path, row.line, f"{its_lead!r} both leads and assists at {code!r}")

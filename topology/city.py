@@ -1,0 +1,187 @@
+"""A city: everything that is known about its ground and its offices, from one folder of plain files.
+
+    city.toml              code, names, box, cell size, time zone, datum of the boundaries, working hours, duty desk
+    boundaries/*.geojson   jurisdictions: city, districts, subdistricts, communities (topology.jurisdictions)
+    departments.csv        who can be given an incident (topology.departments)
+    responsibilities.csv   who is, for a category at a place (topology.responsibilities)
+    deadlines.csv          and how long it may take (topology.deadlines)
+    calendar/*.json        holiday notices (topology.work_calendar); optional, as is what follows
+    devices.csv            places of devices (topology.devices)
+
+Dates in these files are local dates of the city's zone. Loading reports every problem of every file at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+from zoneinfo import ZoneInfo
+
+from schemas.errors import SettingsError
+from topology.city_file import NAME, CityFile, read_city_file
+from topology.city_table import FileReport
+from topology.deadlines import Deadlines, read_deadlines
+from topology.departments import Department, Departments, read_departments
+from topology.grid import Grid
+from topology.jurisdictions import Jurisdictions, Level
+from topology.responsibilities import Responsibilities, read_responsibilities
+from topology.work_calendar import WorkCalendar, read_notices
+
+BUILT_IN: Final = Path(__file__).with_name("cities")
+"""The cities that come with the package; each is known by its folder's name."""
+BARE_CODE: Final = "000000"
+DUTY_DESK: Final = "duty-desk"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class City:
+    """One city, loaded once and never changed. `duty_desk` is the department that gets what nobody answers for."""
+
+    code: str
+    name_zh: str
+    name_en: str
+    zone: str
+    grid: Grid
+    folder: Path | None
+    jurisdictions: Jurisdictions
+    departments: Departments
+    responsibilities: Responsibilities
+    deadlines: Deadlines
+    calendar: WorkCalendar
+    devices_path: Path | None
+    duty_desk: str
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def bare(cls, grid: Grid, zone: str) -> City:
+        """A grid without places: everything works, and all of it is the duty desk's."""
+        desk = Department(DUTY_DESK, "值班中心", "Duty desk", Level.CITY, BARE_CODE, None)
+        return cls(
+            code=BARE_CODE,
+            name_zh="城市",
+            name_en="City",
+            zone=zone,
+            grid=grid,
+            folder=None,
+            jurisdictions=Jurisdictions.empty(grid),
+            departments=Departments([desk]),
+            responsibilities=Responsibilities([]),
+            deadlines=Deadlines.plain(),
+            calendar=WorkCalendar(zone),
+            devices_path=None,
+            duty_desk=DUTY_DESK,
+        )
+
+    @classmethod
+    def load(cls, folder: Path | str) -> City:
+        """The city of a folder; a plain name such as "shanghai" is one that comes with the package.
+
+        Raises SettingsError with every problem of every file.
+        """
+        folder = city_folder(folder)
+        report = FileReport()
+        if not folder.is_dir():
+            raise SettingsError(f"{folder}: no such folder; {_WAYS}")
+        file = read_city_file(folder, report)
+        if file is None and not (folder / NAME).is_file():
+            raise SettingsError(f"{folder}: not a city folder, for it has no {NAME}; {_WAYS}")
+        return _Loading(folder, report).city(file)
+
+    def chain(self, code: str | None, at_ms: int) -> tuple[str, ...]:
+        """Codes of a place and of all that it lies in, finest first: what `Responsibilities.find` asks for.
+
+        A division code without a boundary of its own (a place that only an address told) comes before the finest
+        known division whose code it begins with. None, or a code of elsewhere: not even the city is sure.
+        """
+        if code is None:
+            return ()
+        known = self.jurisdictions.chain(code, at_ms)
+        if known or not (code.isascii() and code.isdecimal()):
+            return tuple(place.code for place in known)
+        for above in (code[:12], code[:9], code[:6], f"{code[:4]}00", f"{code[:2]}0000"):
+            known = self.jurisdictions.chain(above, at_ms) if above != code else ()
+            if known:
+                return (code, *(place.code for place in known))
+        return ()
+
+
+def city_folder(folder: Path | str) -> Path:
+    """Where a city's folder is: a plain name that ships with the package means that one, all else is a path."""
+    if isinstance(folder, str) and folder in shipped_cities():
+        return BUILT_IN / folder
+    return Path(folder)
+
+
+def shipped_cities() -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in BUILT_IN.iterdir() if (path / NAME).is_file()))
+
+
+_WAYS: Final = "`tongguan city new` makes one, `tongguan city check` tells what is wrong with one"
+
+
+class _Loading:
+    """One reading of a folder. Every file is read, whatever is wrong with the others."""
+
+    def __init__(self, folder: Path, report: FileReport) -> None:
+        self._folder = folder
+        self._report = report
+
+    def city(self, file: CityFile | None) -> City:
+        folder, report = self._folder, self._report
+        zone = ZoneInfo(file.zone if file is not None else "UTC")
+        notices = read_notices(sorted((folder / "calendar").glob("*.json")), report)
+        jurisdictions = None if file is None else self._jurisdictions(file)
+        places = None if jurisdictions is None else jurisdictions.entries
+        departments = read_departments(folder / "departments.csv", places, report)
+        responsibilities = read_responsibilities(folder / "responsibilities.csv", places, departments, zone, report)
+        if file is None:
+            raise SettingsError(report.all_problems())
+        calendar = WorkCalendar(file.zone, file.hours, notices)
+        deadlines = read_deadlines(folder / "deadlines.csv", calendar.working_day_ms, report)
+        devices_path = self._optional("devices.csv")
+        if file.duty_desk not in departments and len(departments):
+            report.problem(folder / NAME, None, f"duty_desk: {file.duty_desk!r} is no department of departments.csv")
+        if jurisdictions is not None and not any(place.code == file.code for place in jurisdictions.entries):
+            report.warn(folder / NAME, None, f"code: {file.code!r} is in no boundary file")
+        if report.problems or jurisdictions is None:
+            raise SettingsError(report.all_problems())
+        return City(
+            code=file.code,
+            name_zh=file.name_zh,
+            name_en=file.name_en,
+            zone=file.zone,
+            grid=file.grid(),
+            folder=folder,
+            jurisdictions=jurisdictions,
+            departments=departments,
+            responsibilities=responsibilities,
+            deadlines=deadlines,
+            calendar=calendar,
+            devices_path=devices_path,
+            duty_desk=file.duty_desk,
+            warnings=tuple(report.warnings),
+        )
+
+    def _jurisdictions(self, file: CityFile) -> Jurisdictions | None:
+        """None after the problems have been reported."""
+        files = sorted((self._folder / "boundaries").glob("*.geojson"))
+        found = self._tried(lambda: Jurisdictions.load(files, file.grid(), default_datum=file.datum, zone=file.zone))
+        if found is not None:
+            self._report.warnings += found.warnings
+        return found
+
+    def _optional(self, name: str) -> Path | None:
+        path = self._folder / name
+        return path if path.is_file() else None
+
+    def _tried(self, load: Callable[[], T]) -> T | None:
+        """What another reader loads, its problems added to the report."""
+        try:
+            return load()
+        except SettingsError as error:
+            self._report.problems += error.problems
+            return None
