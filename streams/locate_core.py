@@ -8,6 +8,9 @@ committed come out. The promises a frame's header makes, and which make duplicat
 - for one shard and raw partition, covers follow each other without gap or overlap, from the offset that was assigned;
 - the watermark stands in the last frame that holds rows it speaks for, never in an earlier one.
 
+Tickets leave a second time, each raw partition by itself, for the loop: frames of `placed-tickets`, where the raw
+partition stands for the shard and the same promises hold. One without new offsets sends no frame there.
+
 A **level** flush brings every shard up to the same raw offsets (quiet ones by a header frame without rows). Only what a
 level flush covers may be committed, together with the watermark state at that very offset.
 """
@@ -15,11 +18,13 @@ level flush covers may be committed, together with the watermark state at that v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 
 from schemas.dead_letter import DeadLetter
 from schemas.observation import Cover, FrameHeader, encode_frame
@@ -27,19 +32,20 @@ from schemas.sources import Source
 from streams.columns import Columns
 from streams.frames import FrameBuilder, Piece
 from streams.locate_settings import LocateSettings, SourceSettings
-from streams.placing import NO_EVENT_MS, Placed, Placer, RawKey, Refusal, WatermarkState
+from streams.placing import NO_EVENT_MS, Origins, Placed, Placer, RawKey, Refusal, WatermarkState
 from streams.strings import StringTable
 
 __all__ = ["Commit", "Counts", "Flush", "FrameOut", "LocateSettings", "Locator", "SourceSettings", "UrgentTicket"]
 
 NOTHING_TOLD: Final = (-1, -1, False)
+_NONE: Final = np.empty(0, dtype=np.int32)
 BYTES_PER_ROW: Final = 128
 """About what a row of the accumulated columns takes, beside its entity id and extra fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOut:
-    """One encoded frame for partition `shard` of observations."""
+    """One encoded frame for partition `shard` of observations, or of placed-tickets (there the raw partition)."""
 
     shard: int
     data: bytes
@@ -64,7 +70,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """What one flush gives. Frames of one shard must be acknowledged one after the other, in this order.
+    """What one flush gives. Frames of one shard must be acknowledged one after the other, in this order; so must
+    `tickets`, the frames for placed-tickets, of one raw partition.
 
     `commits` (empty unless `level`) hold once all frames and dead letters up to this flush are acknowledged.
     """
@@ -73,6 +80,7 @@ class Flush:
     dead_letters: tuple[DeadLetter, ...]
     commits: Mapping[RawKey, Commit]
     level: bool
+    tickets: tuple[FrameOut, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -88,6 +96,7 @@ class Counts:
     dead: dict[tuple[Source, str], int] = field(default_factory=dict)
     rows: int = 0
     halo: int = 0
+    origins: dict[Source, Origins] = field(default_factory=lambda: dict.fromkeys(Source, Origins()))
 
 
 @dataclass(slots=True)
@@ -97,8 +106,8 @@ class RawProgress:
     position: int  # next raw offset to be fed
     state: WatermarkState
     advanced_ms: int  # by the wall clock: when event time last moved on
-    covered: list[int]  # by shard: the first raw offset its frames do not cover
-    told: list[tuple[int, int, bool]]  # by shard: (max_event_ms, arrived_ms, idle) of its last cover
+    covered: list[int]  # by shard: the first raw offset its frames do not cover; at the end, those of placed-tickets
+    told: list[tuple[int, int, bool]]  # likewise: (max_event_ms, arrived_ms, idle) of the last cover
     committable: int  # the offset of the last commit that was handed out
     arrived_ms: int = 0
     end: int = -1  # offset behind the partition's last record, as last seen; -1 never seen
@@ -127,9 +136,13 @@ class Locator:
         self._placer = placer
         self._shards = shards
         self._tables = (kinds, units, device_types)
-        self._builder = FrameBuilder(
-            shards, kinds, units, device_types, max_rows=settings.max_frame_rows, max_bytes=settings.max_frame_bytes
-        )
+        self._builder, self._ticket_builder = (
+            FrameBuilder(
+                count, kinds, units, device_types, jurisdictions=placer.jurisdictions,
+                max_rows=settings.max_frame_rows, max_bytes=settings.max_frame_bytes,
+            )
+            for count in (shards, 1)
+        )  # fmt: skip
         self._partitions: dict[RawKey, RawProgress] = {}
         self._pending: dict[RawKey, list[Placed]] = {}
         self._letters: dict[RawKey, list[DeadLetter]] = {}
@@ -145,7 +158,7 @@ class Locator:
         if key in self._partitions:
             raise ValueError(f"raw partition {key} is assigned already")
         self._partitions[key] = RawProgress(
-            offset, state, now_ms, [offset] * self._shards, [NOTHING_TOLD] * self._shards, offset
+            offset, state, now_ms, [offset] * (self._shards + 1), [NOTHING_TOLD] * (self._shards + 1), offset
         )
 
     def revoke(self, keys: Iterable[RawKey]) -> None:
@@ -193,6 +206,7 @@ class Locator:
             self.counts.late[source] += placed.late
             self.counts.rows += columns.n - placed.refused
             self.counts.halo += len(placed.halo_row)
+            self.counts.origins[source] = self.counts.origins[source].plus(placed.origins)
             if placed.refused < columns.n:
                 self._pending.setdefault(key, []).append(placed)
                 self._rows += columns.n
@@ -267,14 +281,14 @@ class Locator:
         with_rows: set[int] = set()
         blocks = [block for key in sorted(self._pending) for block in self._pending[key]]
         for piece in self._builder.build(blocks):
-            header = FrameHeader(shard=piece.shard, covers=self._covers_of_piece(piece))
-            frames.append(FrameOut(piece.shard, encode_frame(header, piece.batch), piece.batch.num_rows))
+            frames.append(_frame(piece.shard, self._covers_of_piece(piece), piece.batch))
             with_rows.add(piece.shard)
+        tickets = self._placed_tickets(level=level)
         commits: dict[RawKey, Commit] = {}
         if level:
             for shard in range(self._shards):
                 if shard not in with_rows and (covers := self._covers(shard)):
-                    frames.append(FrameOut(shard, encode_frame(FrameHeader(shard=shard, covers=covers), None), 0))
+                    frames.append(_frame(shard, covers))
             commits = self._commits()
             self._level_ms = now_ms
         letters = tuple(
@@ -287,7 +301,7 @@ class Locator:
         for table in self._tables:
             if table.crowded:  # nobody holds a code any more
                 table.clear()
-        return Flush(tuple(frames), letters, commits, level)
+        return Flush(tuple(frames), letters, commits, level, tickets)
 
     def take_counts(self) -> Counts:
         """The counts since the last call."""
@@ -302,6 +316,24 @@ class Locator:
         """
         quiet_ms = progress.end_seen_ms - progress.advanced_ms
         return progress.position >= progress.end >= 0 and quiet_ms >= self.settings.idle_after_ms
+
+    def _placed_tickets(self, *, level: bool) -> tuple[FrameOut, ...]:
+        """The waiting tickets of each raw partition, each row once: no halo, late ones too."""
+        frames: list[FrameOut] = []
+        for key, progress in sorted(self._partitions.items()):
+            if key[0] != Source.TICKETS:
+                continue
+            blocks = [
+                replace(block, shard=np.minimum(block.shard, 0), halo_row=_NONE, halo_shard=_NONE)
+                for block in self._pending.get(key, ())
+            ]
+            for piece in self._ticket_builder.build(blocks):
+                (span,) = piece.spans
+                cover = self._cover(key, progress, self._shards, None if span.complete else span.last)
+                frames.append(_frame(key[1], [cover], piece.batch))
+            if level and progress.covered[self._shards] != progress.position:  # dead letters alone
+                frames.append(_frame(key[1], [self._cover(key, progress, self._shards)]))
+        return tuple(frames)
 
     def _covers_of_piece(self, piece: Piece) -> list[Cover]:
         """Covers of one frame with rows. The last one of a shard speaks of all raw partitions, earlier ones only of
@@ -354,6 +386,11 @@ class Locator:
                 commits[key] = Commit(progress.position, progress.state.encode())
                 progress.committable = progress.position
         return commits
+
+
+def _frame(shard: int, covers: list[Cover], batch: pa.RecordBatch | None = None) -> FrameOut:
+    data = encode_frame(FrameHeader(shard=shard, covers=covers), batch)
+    return FrameOut(shard, data, 0 if batch is None else batch.num_rows)
 
 
 def _letters_of(

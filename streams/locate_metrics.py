@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.sources import Source
 from streams import metrics
 from streams.locate_core import Locator
-from streams.placing import RawKey
+from streams.placing import Origins, RawKey
 from streams.topics import TopicNames
 
 GAUGES_EVERY_MS = 1_000
@@ -20,6 +20,9 @@ class LocateMetrics:
         self._late = {source: metrics.LATE_RECORDS.labels(source.topic, "locate") for source in Source}
         self._located = metrics.ROWS.labels("located")
         self._halo = metrics.ROWS.labels("halo")
+        self._places = {
+            source: [metrics.PLACES.labels(source.topic, origin) for origin in Origins._fields] for source in Source
+        }
         self._gauged_ms = 0
         self._reading = False
 
@@ -36,6 +39,8 @@ class LocateMetrics:
         for source in Source:
             self._records[source].inc(counts.records[source])
             self._late[source].inc(counts.late[source])
+            for place, rows in zip(self._places[source], counts.origins[source], strict=True):
+                place.inc(rows)
         for (source, reason), count in counts.dead.items():
             metrics.DEAD_LETTERS.labels(source.topic, reason).inc(count)
         self._located.inc(counts.rows)

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 
 from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.errors import BrokerError
+from schemas.sources import Source
 from streams.frame_batch import FrameBatch, check_seam
 from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.placing import RawKey
@@ -76,7 +77,7 @@ class LocateSender:
         """Connect, waiting for the broker and its topics as long as it takes; BrokerError when they do not fit."""
         check_seam()
         self._producer = await self._connect()
-        await self._check_topic()
+        await self._check_topics()
         self._task = asyncio.create_task(self._run(), name="locate-sender")
 
     async def stop(self) -> None:
@@ -133,12 +134,16 @@ class LocateSender:
             self._room.set()
             try:
                 urgent = list(self._urgent)
-                by_shard: dict[int, list[FrameOut]] = defaultdict(list)
-                for frame in flush.frames:
-                    by_shard[frame.shard].append(frame)
+                queues: dict[tuple[str, int], list[FrameOut]] = defaultdict(list)
+                for topic, frames in (
+                    (self._names.observations, flush.frames),
+                    (self._names.placed_tickets, flush.tickets),
+                ):
+                    for frame in frames:
+                        queues[topic, frame.shard].append(frame)
                 async with asyncio.TaskGroup() as group:
-                    for frames in by_shard.values():
-                        group.create_task(self._deliver_frames(frames))
+                    for (topic, _), queue in queues.items():
+                        group.create_task(self._deliver_frames(topic, queue))
                     if flush.dead_letters:
                         group.create_task(self._deliver_letters(flush.dead_letters))
                 await asyncio.gather(*urgent)
@@ -154,9 +159,13 @@ class LocateSender:
         if commits:
             await self._commit(commits)
 
-    async def _deliver_frames(self, frames: Sequence[FrameOut]) -> None:
+    async def _deliver_frames(self, topic: str, frames: Sequence[FrameOut]) -> None:
+        while frames[0].shard >= await self._partitions(topic):  # the raw topic has grown: this one will, too
+            log.warning("locate: %s has no partition %d yet; waiting for it", topic, frames[0].shard)
+            await asyncio.sleep(LONGEST_PAUSE_S / 10)
+            await self._producer.client.force_metadata_update()
         for frame in frames:
-            await self._deliver(self._names.observations, frame.data, None, frame.shard)
+            await self._deliver(topic, frame.data, None, frame.shard)
 
     async def _deliver_urgent(self, ticket: UrgentTicket) -> None:
         await self._deliver(self._names.urgent_tickets, ticket.data, ticket.key, None)
@@ -257,9 +266,25 @@ class LocateSender:
                 await end(producer._sender.sender_task)
             await producer.client.close()
 
-    async def _check_topic(self) -> None:
-        """A frame's partition is its shard, so the two counts must be the same."""
-        topic, told = self._names.observations, False
+    async def _check_topics(self) -> None:
+        """A frame's partition is its shard, or the raw partition of its tickets: so the counts must fit."""
+        names = self._names
+        shards = await self._partitions(names.observations)
+        if shards != self._shards:
+            raise BrokerError(
+                f"locate: topic {names.observations} has {shards} partitions, but topics.shards is {self._shards}; "
+                "set topics.shards to the number of partitions, or begin with another topics.prefix"
+            )
+        raw, placed = await self._partitions(names.raw(Source.TICKETS)), await self._partitions(names.placed_tickets)
+        if placed < raw:
+            raise BrokerError(
+                f"locate: topic {names.placed_tickets} has {placed} partitions, but {names.raw(Source.TICKETS)} has "
+                f"{raw}; set topics.tickets_partitions to {raw} or more and run `tongguan topics apply`"
+            )
+
+    async def _partitions(self, topic: str) -> int:
+        """How many partitions a topic has; waits until it exists."""
+        told = False
         while True:
             try:
                 partitions = await self._producer.partitions_for(topic)
@@ -269,16 +294,11 @@ class LocateSender:
             else:
                 problem = f"topic {topic} does not exist; `tongguan topics apply` creates it"
             if partitions:
-                break
+                return len(partitions)
             if not told:
                 log.warning("locate: %s; waiting for it", problem)
                 told = True
             await asyncio.sleep(LONGEST_PAUSE_S / 10)
-        if len(partitions) != self._shards:
-            raise BrokerError(
-                f"locate: topic {topic} has {len(partitions)} partitions, but topics.shards is {self._shards}; "
-                "set topics.shards to the number of partitions, or begin with another topics.prefix"
-            )
 
 
 def _in_words(error: KafkaError, topic: str, size: int) -> str:

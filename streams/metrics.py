@@ -64,6 +64,13 @@ LATE_RECORDS: Final = Counter(
     ["source", "where"],
     registry=REGISTRY,
 )
+PLACES: Final = Counter(
+    "tongguan_places",
+    "Rows located, by where their place came from: own, register, address, unplaced; and among them those outside, "
+    "which are placed but in none of the city's jurisdictions.",
+    ["source", "origin"],
+    registry=REGISTRY,
+)
 WATERMARK_DELAY: Final = Gauge(
     "tongguan_watermark_delay_seconds",
     "Wall clock minus the watermark of a raw partition: how far event time lags behind.",

@@ -97,6 +97,9 @@ class Origins(NamedTuple):
     unplaced: int = 0
     outside: int = 0  # placed, but in none of the city's jurisdictions; 0 in a city that has none
 
+    def plus(self, more: Origins) -> Origins:
+        return Origins(*(mine + theirs for mine, theirs in zip(self, more, strict=True)))
+
 
 @dataclass(slots=True)
 class Placed:
@@ -151,6 +154,8 @@ class Placer:
         self._rules = dict(rules)
         self._register = register
         self._future_bound_ms = future_bound_ms
+        self.jurisdictions: tuple[str, ...] = ()
+        """Codes of jurisdictions; a placed row has the number of one of them."""
         self._kinds = {source: _KindTable(source, kinds, units, registry) for source in Source}
 
     def place(self, columns: Columns, state: WatermarkState) -> tuple[Placed, list[Refusal], WatermarkState]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord
-from schemas.observation import Cover, decode_frame
+from schemas.observation import Cover, Flag, decode_frame
 from schemas.sources import Source
 from streams.locate_core import Flush
 from streams.locate_settings import LocateSettings, SourceSettings
@@ -300,6 +300,54 @@ def test_a_reading_is_never_urgent() -> None:
     assert city.feed(READINGS_0, DecodedRow(0, kind="fire")) == 0
 
 
+# --- placed tickets, for the loop ------------------------------------------------------------------------------------
+
+
+def placed(flush: Flush) -> list[tuple[int, list[int], tuple[int, int]]]:
+    """Of each frame for placed-tickets: its raw partition, the offsets of its rows, and its cover."""
+    found = []
+    for frame in flush.tickets:
+        header, batch = decode_frame(frame.data)
+        (cover,) = header.covers
+        assert (header.shard, cover.source, cover.partition) == (frame.shard, int(Source.TICKETS), frame.shard)
+        assert frame.rows == batch.num_rows
+        found.append((frame.shard, batch.column("offset").to_pylist(), (cover.first, cover.last)))
+    return found
+
+
+def test_each_flush_has_one_frame_of_the_tickets_of_each_raw_partition() -> None:
+    other = (2, 1)
+    city = City().assign(TICKETS_0, other, READINGS_0, offset=10)
+    border = DecodedRow(12, kind="flood", lon=121.0005 + 0.016, lat=31.2005)  # it has copies in other shards
+    late = DecodedRow(13, kind="flood", event_at_ms=T0 - 600_000)
+    city.feed(READINGS_0, DecodedRow(10))
+    city.feed(TICKETS_0, nowhere(11, kind="flood"), border, late, DecodedRow(14, lon=0.0))
+    city.feed(TICKETS_0, ticket(16), upto=18)
+    city.feed(other, ticket(10))
+    flush = city.flush()
+    assert placed(flush) == [(0, [11, 12, 13, 16], (10, 17)), (1, [10], (10, 10))]
+    flags = decode_frame(flush.tickets[0].data)[1].column("flags").to_pylist()
+    assert [bool(flag & Flag.LATE) for flag in flags] == [False, False, True, False]
+    assert not any(flag & Flag.HALO for flag in flags)
+    assert not city.flush(level=True).tickets  # nothing new
+
+
+def test_ticket_offsets_without_a_row_are_covered_before_they_are_committed() -> None:
+    city = City().assign(TICKETS_0)
+    city.flush(level=True)
+    city.feed(TICKETS_0, letters=[letter(0, Source.TICKETS)])
+    assert not city.flush().tickets
+    flush = city.flush(level=True)
+    assert placed(flush) == [(0, [], (0, 0))]
+    assert flush.commits[TICKETS_0].offset == 1
+
+
+def test_many_tickets_are_cut_into_frames_whose_covers_follow_each_other() -> None:
+    city = City(LocateSettings(max_frame_rows=2)).assign(TICKETS_0)
+    city.feed(TICKETS_0, *(ticket(offset) for offset in range(5)), upto=7)
+    assert placed(city.flush()) == [(0, [0, 1], (0, 1)), (0, [2, 3], (2, 3)), (0, [4], (4, 6))]
+
+
 # --- when to flush ---------------------------------------------------------------------------------------------------
 
 
@@ -358,8 +406,11 @@ def random_log(chance: random.Random) -> Log:
 
 
 def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[ShardReader], set[bytes]]:
-    """Feed the log in random slices and flushes; a crash loses the locator and the end of its last flush."""
-    readers = [ShardReader() for _ in range(SHARDS.count)]
+    """Feed the log in random slices and flushes; a crash loses the locator and the end of its last flush.
+
+    The readers are those of the shards and, last, the one of placed-tickets.
+    """
+    readers = [ShardReader() for _ in range(SHARDS.count + 1)]
     letters: set[bytes] = set()
     committed = {key: (0, WatermarkState().encode()) for key in log}
     config = LocateSettings(max_frame_rows=chance.choice((1, 3, 65_536)), header_interval_ms=50)
@@ -384,6 +435,8 @@ def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[ShardRea
             lost = chance.randint(1, 5) if crash_after == 0 else 0
             for frame in flush.frames[: len(flush.frames) - lost]:
                 readers[frame.shard].read(frame.data)
+            for frame in flush.tickets[: len(flush.tickets) - chance.randint(0, lost)]:
+                readers[-1].read(frame.data)
             if not lost:
                 letters |= {dead.key for dead in flush.dead_letters}
                 committed |= {key: (commit.offset, commit.metadata) for key, commit in flush.commits.items()}
@@ -391,6 +444,8 @@ def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[ShardRea
             flush = city.flush(level=True)
             for frame in flush.frames:
                 readers[frame.shard].read(frame.data)
+            for frame in flush.tickets:
+                readers[-1].read(frame.data)
             return readers, letters | {dead.key for dead in flush.dead_letters}
         crashes -= 1
 
@@ -413,6 +468,10 @@ def test_crashes_and_cuts_change_neither_rows_nor_flags_nor_letters(seed: int) -
     }
     assert seen | dead == everything
     assert not seen & dead
+    tickets = plain[-1].taken
+    assert set(tickets) == {at for at in seen if at[0] == TICKETS_0}
+    owned = {at: told for reader in plain[:-1] for at, told in reader.taken.items() if not told[1] & Flag.HALO}
+    assert tickets == {at: owned[at] for at in tickets}
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ class Broker:
 
     def __init__(self, *, partitions: int = 2) -> None:
         self.partitions = partitions
+        self.counts: dict[str, int] = {}  # of topics that have another number
+        self.client = self
+        self.asked_again = 0
         self.sent: list[tuple[str, int | None, bytes, asyncio.Future[None]]] = []
         self.producers = 0
         self.away = 0  # this many connections fail
@@ -42,7 +45,10 @@ class Broker:
     async def stop(self) -> None: ...
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return set(range(self.partitions))
+        return set(range(self.counts.get(topic, self.partitions)))
+
+    async def force_metadata_update(self) -> None:
+        self.asked_again += 1
 
     async def send(self, topic: str, value: bytes, key: bytes | None = None) -> asyncio.Future[None]:
         future = asyncio.get_running_loop().create_future()
@@ -186,3 +192,44 @@ async def test_another_number_of_partitions_than_shards_is_refused() -> None:
     with pytest.raises(BrokerError, match=r"t\.observations has 8 partitions, but topics\.shards is 2"):
         await rig.sender.start()
     await rig.sender.stop()
+
+
+async def test_fewer_partitions_for_placed_tickets_than_raw_ones_are_refused() -> None:
+    broker = Broker()
+    broker.counts["t.tickets"] = 3
+    rig = Rig(broker)
+    with pytest.raises(
+        BrokerError, match=r"t\.placed-tickets has 2 partitions, but t\.tickets has 3; set topics\.tick"
+    ):
+        await rig.sender.start()
+    await rig.sender.stop()
+
+
+async def test_placed_tickets_go_to_their_raw_partition_in_order_and_before_the_commit(rig: Rig) -> None:
+    tickets = (FrameOut(1, b"t1", 1), FrameOut(1, b"t2", 1), FrameOut(0, b"t0", 1))
+    rig.sender.put(Flush((FrameOut(1, b"a", 1),), (), {(2, 1): Commit(9, "state")}, level=True, tickets=tickets))
+    assert await rig.broker.values() == [b"a", b"t1", b"t0"]
+    assert {(topic, partition) for topic, partition, *_ in rig.broker.sent} == {
+        ("t.observations", 1), ("t.placed-tickets", 1), ("t.placed-tickets", 0),
+    }  # fmt: skip
+    await rig.broker.acknowledge(b"a", b"t0")
+    assert not rig.committed
+    await rig.broker.acknowledge(b"t1")
+    assert await rig.broker.values() == [b"t2"]
+    assert not rig.committed
+    await rig.broker.acknowledge(b"t2")
+    assert rig.committed == {(2, 1): Commit(9, "state")}
+
+
+async def test_tickets_of_a_partition_that_was_added_wait_until_the_topic_has_it_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locate_sender, "LONGEST_PAUSE_S", 0.01)
+    rig.sender.put(Flush((), (), {}, level=True, tickets=(FrameOut(2, b"t", 1),)))
+    async with asyncio.timeout(5):
+        while not rig.broker.asked_again:  # noqa: ASYNC110  # pauses of the sender pass
+            await asyncio.sleep(0.001)
+        assert await rig.broker.values() == []
+        rig.broker.partitions = 3
+        while await rig.broker.values() != [b"t"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
