@@ -8,7 +8,11 @@ Rules that are not in the fields' own descriptions:
 - null for an optional field means absent, null for a required one means missing;
 - a number is never taken from a string, nor a whole number from 1.0, nor either from true;
 - fields with no column of their own, unknown ones included, go to `extra` in the order in which they came;
-- a ticket's extra always has text and urgency (an urgency that was not given comes last).
+- a ticket's extra always has text and urgency (an urgency that was not given comes last);
+- its `due_ts` stands there as `due_ms`, epoch milliseconds. One before `ts` is kept: the loop will find it overdue at
+  once, where somebody sees it, and a call for help is not lost over a slip in a promise;
+- what locate itself adds to a ticket's extra (`due_ms`, `place_confidence`) is never taken from the producer: fields
+  that he calls so are kept as `sent_due_ms` and `sent_place_confidence`.
 """
 
 from __future__ import annotations
@@ -155,6 +159,8 @@ def _ticket(record: _Fields, zone: ZoneInfo) -> Row:
     _string(record, "channel")
     if record.get("parent_ticket_id") is not None:
         _identifier(record, "parent_ticket_id")
+    if not record.keys().isdisjoint(_RENAMED):
+        record = _rename(record, zone)
     extra = _extra(record, _TICKET_COLUMNS, _TICKET_EXTRAS)
     return Row(event_at_ms, entity, kind, 1.0, 1.0, 0, None, None, datum, lon, lat, extra)
 
@@ -170,7 +176,16 @@ _READING_COLUMNS: Final = frozenset(
 _CAMERA_COLUMNS: Final = frozenset(("camera_id", "event", "confidence", "ts", "lon", "lat", "datum", "count"))
 _CAMERA_EXTRAS: Final = ("track_id", "bbox", "snapshot_url", "plate_hash")
 _TICKET_COLUMNS: Final = frozenset(("ticket_id", "category", "ts", "lon", "lat", "datum"))
-_TICKET_EXTRAS: Final = ("address", "caller_name", "caller_phone", "channel", "parent_ticket_id")
+_TICKET_EXTRAS: Final = ("address", "caller_name", "caller_phone", "channel", "parent_ticket_id", "due_ms")
+_RENAMED: Final = {"due_ts": "due_ms", "due_ms": "sent_due_ms", "place_confidence": "sent_place_confidence"}
+
+
+def _rename(record: _Fields, zone: ZoneInfo) -> _Fields:
+    """A ticket's fields, in their order, under the names that they have in extra."""
+    due = record.get("due_ts")
+    if due is not None:
+        record["due_ts"] = event_time_ms(due, zone, path="$.due_ts")
+    return {_RENAMED.get(name, name): value for name, value in record.items()}
 
 
 def _identifier(record: _Fields, field: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading a record's `ts`: epoch milliseconds, or a date and time as RFC 3339 has it, with or without a zone."""
+"""Reading a record's times: epoch milliseconds, or a date and time as RFC 3339 has it, with or without a zone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _DAY_S: Final = 86_400
 _matches = re.compile(TIME_PATTERN.removesuffix("$") + r"\Z").match
 
 
-def event_time_ms(ts: Any, zone: ZoneInfo) -> int:
+def event_time_ms(ts: Any, zone: ZoneInfo, *, path: str = PATH) -> int:
     """Epoch milliseconds of a record's `ts` value, which lies in [2000-01-01, 2100-01-01) UTC. Raises BadRecord.
+
+    The same goes for any other time of a record; `path` says where it stands.
 
     A time without zone is in `zone`: when clocks go back the first of the two hours is meant, and a time that clocks
     jumped over is read with the offset before the jump. Fractions are cut to the millisecond. Second 60 (a leap second)
@@ -30,22 +32,22 @@ def event_time_ms(ts: Any, zone: ZoneInfo) -> int:
     if type(ts) is int:
         at_ms = ts
     elif type(ts) is str:
-        at_ms = _parse(ts, zone)
+        at_ms = _parse(ts, zone, path)
     elif ts is None:
-        raise BadRecord(Reason.MISSING_FIELD, PATH, "expected this field, it is absent or null")
+        raise BadRecord(Reason.MISSING_FIELD, path, "expected this field, it is absent or null")
     else:
         hint = "; milliseconds have no decimal point" if type(ts) is float else ""
-        raise BadRecord(Reason.BAD_TYPE, PATH, f"expected an integer or a string, got {shown(ts)}{hint}")
+        raise BadRecord(Reason.BAD_TYPE, path, f"expected an integer or a string, got {shown(ts)}{hint}")
     if MIN_EVENT_MS <= at_ms < MAX_EVENT_MS:
         return at_ms
-    raise _out_of_range(ts)
+    raise _out_of_range(ts, path)
 
 
-def _parse(text: str, zone: ZoneInfo) -> int:
+def _parse(text: str, zone: ZoneInfo, path: str) -> int:
     found = _matches(text)
     if found is None:
         raise BadRecord(
-            Reason.BAD_TIME, PATH, f"expected RFC 3339 such as 2026-07-01T08:00:00+08:00, got {shown(text)}"
+            Reason.BAD_TIME, path, f"expected RFC 3339 such as 2026-07-01T08:00:00+08:00, got {shown(text)}"
         )
     second = int(text[17:19])
     fraction, written = found.groups()
@@ -54,7 +56,7 @@ def _parse(text: str, zone: ZoneInfo) -> int:
             raise ValueError("no such second")
         minute_s = _minute_s(text[:16], written, None if written else zone)
     except (ValueError, OverflowError) as error:
-        raise BadRecord(Reason.BAD_TIME, PATH, f"expected a time that exists, got {shown(text)}: {error}") from None
+        raise BadRecord(Reason.BAD_TIME, path, f"expected a time that exists, got {shown(text)}: {error}") from None
     millis = int(fraction[1:4].ljust(3, "0")) if fraction else 0
     return (minute_s + second) * 1000 + millis
 
@@ -81,7 +83,7 @@ def _offset_s(written: str | None, start: datetime) -> int:
     return -east_s if written[0] == "-" else east_s
 
 
-def _out_of_range(ts: int | str) -> BadRecord:
+def _out_of_range(ts: int | str, path: str) -> BadRecord:
     hint = ""
     if type(ts) is int:
         if MIN_EVENT_MS // 1000 <= ts < MAX_EVENT_MS // 1000:
@@ -92,5 +94,5 @@ def _out_of_range(ts: int | str) -> BadRecord:
             hint = "; looks like nanoseconds, divide by 1000000"
     low, high = (datetime.fromtimestamp(edge / 1000, UTC).date() for edge in (MIN_EVENT_MS, MAX_EVENT_MS))
     return BadRecord(
-        Reason.BAD_TIME, PATH, f"expected a time from {low} to before {high}, in milliseconds, got {shown(ts)}{hint}"
+        Reason.BAD_TIME, path, f"expected a time from {low} to before {high}, in milliseconds, got {shown(ts)}{hint}"
     )

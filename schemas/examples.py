@@ -58,6 +58,7 @@ TICKET: Final = Ticket(
     caller_name="王小明",
     caller_phone="13800138000",
     channel="phone",
+    due_ts="2026-07-08 18:00:00",
 )
 ALERT: Final = Alert(
     alert_id=make_alert_id("waterlogging", 1, _CELL, _START_MS),

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from schemas.fields import FieldClass, note
-from schemas.raw import MAX_ID_BYTES, MAX_TEXT_CHARS, DatumName, Lat, Lon, ShortText, Ts
+from schemas.raw import MAX_ID_BYTES, MAX_TEXT_CHARS, DatumName, EpochMs, Lat, Lon, ShortText, TimeText, Ts
 from schemas.sources import Source
 
 
@@ -72,4 +72,14 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_ticket_id: Annotated[
         Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES)] | None,
         note("父工单编号", "the ticket that this one repeats or belongs to", examples=["12345-20260701-000100"]),
+    ] = None
+    due_ts: Annotated[
+        EpochMs | TimeText | None,
+        note(
+            "办理时限：热线承诺办结的时间，写法同 ts",
+            "when the hotline promised it would be done, written as ts is; before ts it means overdue at once",
+            of=FieldClass.PUBLIC,
+            unit="ms",
+            examples=["2026-07-08T18:00:00+08:00"],
+        ),
     ] = None

@@ -65,7 +65,29 @@ def test_a_ticket_without_zone_takes_the_zone_of_its_source() -> None:
     assert row.event_at_ms == T + 45_000
     assert (row.value, row.confidence, row.entity, row.kind) == (1.0, 1.0, "12345-20260701-000123", "flood")
     assert row.extra is not None
-    assert list(json.loads(row.extra)) == ["text", "address", "urgency", "caller_name", "caller_phone", "channel"]
+    assert list(json.loads(row.extra)) == [
+        "text", "address", "urgency", "caller_name", "caller_phone", "channel", "due_ms",
+    ]  # fmt: skip
+    assert json.loads(row.extra)["due_ms"] == T + (7 * 24 + 10) * 3_600_000
+
+
+def test_a_promise_is_kept_as_epoch_milliseconds_in_its_place() -> None:
+    row = row_of(Source.TICKETS, {"due_ts": "2026-07-01T09:00:00", **SAID})
+    assert row.extra == f'{{"due_ms":{T + 3_600_000},"text":"积水","urgency":"normal"}}'.encode()
+    assert row_of(Source.TICKETS, {**SAID, "due_ts": None}).extra == '{"text":"积水","urgency":"normal"}'.encode()
+
+
+def test_a_promise_before_the_ticket_itself_is_kept_and_no_ticket_is_lost() -> None:
+    row = row_of(Source.TICKETS, {**SAID, "due_ts": T - 1})
+    assert row.extra is not None and json.loads(row.extra)["due_ms"] == T - 1
+
+
+def test_what_locate_adds_to_a_ticket_is_never_taken_from_its_producer() -> None:
+    row = row_of(Source.TICKETS, {**SAID, "due_ms": "soon", "place_confidence": [1], "due_ts": T})
+    assert row.extra is not None
+    assert json.loads(row.extra) == {
+        "text": "积水", "sent_due_ms": "soon", "sent_place_confidence": [1], "due_ms": T, "urgency": "normal",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("given", [{}, {"urgency": None}])
@@ -205,6 +227,9 @@ def test_datums_are_known_in_either_case(name: str | None, code: int) -> None:
         (0, {"unit": "x" * 1025}, Reason.BAD_VALUE, "$.unit", "at most 1024 characters, got 1025"),
         (1, {"track_id": 1.5}, Reason.BAD_TYPE, "$.track_id", "a string or an integer"),
         (2, {"urgency": "panic"}, Reason.BAD_VALUE, "$.urgency", "normal, urgent, critical"),
+        (2, {"due_ts": "tomorrow"}, Reason.BAD_TIME, "$.due_ts", "RFC 3339"),
+        (2, {"due_ts": T // 1000}, Reason.BAD_TIME, "$.due_ts", "multiply by 1000"),
+        (2, {"due_ts": True}, Reason.BAD_TYPE, "$.due_ts", "an integer or a string"),
         (2, {"text": "水" * 8193}, Reason.BAD_VALUE, "$.text", "at most 8192 characters, got 8193"),
         # boxes
         (1, {"bbox": [1, 2, 3]}, Reason.BAD_VALUE, "$.bbox", "4 numbers, got 3"),

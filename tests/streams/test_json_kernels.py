@@ -28,7 +28,16 @@ RECORDS: dict[Source, dict[str, Any]] = {
 OPTIONAL: dict[Source, tuple[str, ...]] = {
     Source.READINGS: ("unit", "quality", "device_type", "firmware"),
     Source.CAMERA_EVENTS: ("count", "track_id", "snapshot_url", "plate_hash", "bbox"),
-    Source.TICKETS: ("urgency", "address", "caller_name", "caller_phone", "channel", "parent_ticket_id"),
+    Source.TICKETS: (
+        "urgency",
+        "address",
+        "caller_name",
+        "caller_phone",
+        "channel",
+        "parent_ticket_id",
+        "due_ts",
+        "due_ms",
+    ),
 }
 
 
@@ -77,7 +86,7 @@ class Raw(str):
 
 
 def values_for(name: str) -> st.SearchStrategy[Any]:
-    if name == "ts":
+    if name in ("ts", "due_ts"):
         return times
     if name in ("value", "confidence", "lon", "lat", "count"):
         return st.one_of(numbers, st.floats(0, 1), st.integers(0, 90))
@@ -164,8 +173,9 @@ def test_the_usual_shapes_are_taken(source: Source, separators: tuple[str, str])
     optional: dict[Source, dict[str, Any]] = {
         Source.READINGS: {"unit": "mm", "quality": "suspect", "device_type": "雷达水位计"},
         Source.CAMERA_EVENTS: {"count": 3, "track_id": 17, "snapshot_url": "https://media.example/1.jpg?a=b"},
-        Source.TICKETS: {"address": "徐汇区漕溪北路 398 号", "caller_phone": "13800138000", "urgency": "urgent"},
-    }
+        Source.TICKETS: {"address": "徐汇区漕溪北路 398 号", "caller_phone": "13800138000", "urgency": "urgent",
+                         "due_ts": 946_684_800_000},
+    }  # fmt: skip
     record = RECORDS[source]
     shapes = [
         record,
@@ -176,6 +186,9 @@ def test_the_usual_shapes_are_taken(source: Source, separators: tuple[str, str])
         {**record, "ts": "2026-07-01T00:00:00.250Z"},
         {**record, "lon": -180, "lat": 90.0},
     ]
+    if source is Source.TICKETS:
+        shapes.append({**record, "due_ts": "2026-07-08T18:00:00+08:00"})
+        shapes.append({"due_ts": T0 - 1, **record})
     payloads = [json.dumps(shape, ensure_ascii=False, separators=separators).encode() for shape in shapes]
     rows = assert_the_reference_agrees(source, [*payloads, b" " + payloads[0] + b"\n"])
     assert None not in rows
