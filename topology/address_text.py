@@ -1,0 +1,323 @@
+"""Reading Chinese address text: which divisions it names, then the roads and numbers in what is left.
+
+    浦东新区中国上海上海浦东新区三林路三林路200号(三林镇附近)
+    \\______/    \\____________/ \\____________/ \\________/
+     mention        mention      road, number      note
+
+Names of divisions are looked for as chains that go down (上海 > 徐汇 > 天平路街道), because single words deceive: many
+roads of Shanghai are called after other cities (北京东路, 四川北路). An abbreviation counts only where an address can
+begin and when it is not the beginning of another name; a full name (with 市, 区, 街道 ...) counts everywhere.
+
+Work is bounded: a text is cut at `MAX_CHARS`, each place of it is looked at once, every pattern has bounded repeats.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from topology.divisions import (
+    DISTRICT_DIGITS,
+    Form,
+    Name,
+    Names,
+    area_names,
+    common_prefix,
+    communities_of,
+    streets_of,
+)
+
+MAX_CHARS: Final = 300
+"""The longest address of the sample has 180 characters. What comes after in a longer text is not looked at."""
+CUT: Final = "|"
+"""Stands where a mention was taken out: a name never goes across it."""
+
+_NOT_ADDRESS: Final = re.compile(r"[^\w()\[\]【】,;、。/:#~+.&\-—|]+")
+_MAY_BEGIN_AFTER: Final = frozenset(",;、。/:()[]【】-—#~+.&|_是在于住址到至和及与或国")
+_BETWEEN: Final = frozenset(",-/.、—:")
+_ENDS_OF_FULL_NAMES: Final = frozenset("省市区县盟旗州道镇乡会")
+# What makes a name out of an abbreviation: 上海路, 北京东路, 普陀山, 静安寺, 广州大厦, 浦东大道, 四川北路.
+_GOES_ON: Final = re.compile(
+    r"[东西南北中新老大内外前后上下支一二三四五六七八九十\d]{0,3}(?:路|街|大道|道|公路|弄|巷|胡同|高架|高速|铁路|环线|里弄)"
+    r"|[江河湖桥站寺庙门港浜塘泾苑园城楼厦馆店院校山岛湾里村坊居府台滩庙街]|大[学厦桥酒饭楼剧]|花[园苑]|公[寓园馆]|小[区学]"
+    r"|中[学心]|新[村城苑]|广场|宾馆|酒店|饭店|银行|医院|学[校院]|商[厦场城会]|人家|发展|集团|公司|名[苑都邸]|豪"
+)
+_FULL_GOES_ON: Final = re.compile(r"[东西南北中]{0,1}(?:路|街(?!道)|弄)")
+_HAN: Final = "\u3400-\u9fff"
+_ROAD: Final = re.compile(rf"[{_HAN}]{{1,12}}?(?:大道|大街|公路|路|街|道|巷|弄|胡同)")
+_NUMBER: Final = re.compile(
+    r"(?:[东西南北中]段)?第?([甲乙丙丁])?(?:(\d{1,5})([A-Za-z]?)|([一二三四五六七八九十百千零〇两]{1,7})(?=[弄号巷]))"
+    r"(?:[-~之、/]\d{1,5}(?=[号弄巷]))?(弄|号|巷|院)?"
+)
+_NOT_A_HOUSE: Final = re.compile(r"楼|栋|幢|座|室|层|单元|路|线|米|公里|组|队")
+_INSIDE: Final = re.compile(r"(?:[弄巷])?(\d{1,5})号(?!楼|院|线)")
+_RING: Final = re.compile(
+    r"(?:城区|全区|市区|(?:[内中外一二三四五六]环)(?:以内|以外|之间|[到至]?[内中外一二三四五六]环(?:之间|以内|以外)?)?)"
+)
+_JOINING: Final = "近与和及至到靠临跨交"
+_NEAR: Final = re.compile(r"附近|旁边|对面|斜对|隔壁|周边|[东西南北]侧|旁$|近$")
+_DIGITS: Final = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
+_TENS: Final = {"十": 10, "百": 100, "千": 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A chain of division names in the text. `code` is the deepest division that it names, "" when names contradict."""
+
+    code: str
+    form: Form  # of its last name
+    start: int
+    end: int
+    whole: bool  # some name of it is full, not abbreviated
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A house number: 1265弄18号 is main 1265, unit 弄, inside 18; 甲1号 has mark 甲, 848-37 has no unit."""
+
+    main: int
+    unit: str = ""
+    mark: str = ""
+    inside: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.mark}{self.main}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A road as it is written, and the number on it when there is one."""
+
+    name: str
+    number: Number | None
+    start: int
+    end: int
+    note: bool  # it stands in brackets or before "附近": beside the address, not the address
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read. `rest` is as long as `text`; mentions in it are `CUT`s."""
+
+    text: str
+    mentions: tuple[Mention, ...]
+    rest: str
+
+
+def clean(text: str) -> str:
+    """Full-width to half-width, no blanks, no control characters, no emoji; at most `MAX_CHARS` characters."""
+    text = text.strip()[: 2 * MAX_CHARS]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return _NOT_ADDRESS.sub("", text)[:MAX_CHARS]
+
+
+class DivisionReader:
+    """Finds the divisions that a text names, as people in one city (`home`, the prefix of its codes) mean them.
+
+    An empty `home` reads for the whole country, without subdistricts.
+    """
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self._names = _names_for(home)
+        lengths: dict[str, set[int]] = {}
+        for name in self._names:
+            lengths.setdefault(name[:2], set()).add(len(name))
+        self._lengths = {head: tuple(sorted(found, reverse=True)) for head, found in lengths.items()}
+
+    def read(self, text: str) -> Reading:
+        """`text` must be clean."""
+        mentions: list[Mention] = []
+        pieces: list[str] = []
+        at = kept = 0
+        last = len(text) - 1
+        lengths = self._lengths
+        while at < last:
+            if text[at : at + 2] in lengths:
+                mention = self._mention(text, at, mentions[-1] if mentions else None)
+                if mention is not None:
+                    mentions.append(mention)
+                    pieces += (text[kept:at], CUT * (mention.end - at))
+                    at = kept = mention.end
+                    continue
+            at += 1
+        pieces.append(text[kept:])
+        return Reading(text, tuple(mentions), "".join(pieces))
+
+    def is_home(self, code: str) -> bool:
+        """Whether the division is the city, in it, or around it (its province)."""
+        return code.startswith(self.home) or self.home.startswith(code)
+
+    def _mention(self, text: str, start: int, before: Mention | None) -> Mention | None:
+        end, chain = self._chain(text, start, "")
+        if not chain:
+            return None
+        first, last = chain[0], chain[-1]
+        whole = any(form is Form.FULL for _, form, _ in chain)
+        code = last[0]
+        after_mention = before is not None and before.end == start
+        leads = start == 0 or text[start - 1] in _MAY_BEGIN_AFTER
+        if after_mention and before is not None:
+            leads = before.code.startswith(code) or code.startswith(before.code)
+        if not leads:
+            if not whole:
+                return None
+            if len(chain) == 1 and (first[2] == 2 or (len(code) == DISTRICT_DIGITS and not self.is_home(code))):
+                return None  # 新城区, 和平区: there is one in the middle of many names
+        elif len(chain) == 1 and first[1] is not Form.FULL and not self.is_home(code) and len(code) >= DISTRICT_DIGITS:
+            return None  # 新民, 和平, 东风: counties too, but mostly not meant
+        return Mention(code, last[1], start, end, whole)
+
+    def _chain(self, text: str, start: int, above: str) -> tuple[int, tuple[tuple[str, Form, int], ...]]:
+        """(end, names as (code, form, length)) of the chain that covers most, each name a part of the one before.
+
+        Every name is longer in code than the one before, so no chain has more than five and the search is bounded.
+        """
+        best: tuple[int, tuple[tuple[str, Form, int], ...]] = (start, ())
+        if above and start < len(text) and text[start] in _BETWEEN:
+            end, chain = self._chain(text, start + 1, above)
+            return (end, chain) if chain and chain[0][1] is Form.FULL else best
+        for length in self._lengths.get(text[start : start + 2], ()):
+            word = text[start : start + length]
+            readings = self._names.get(word)
+            if readings is None:
+                continue
+            alone: list[Name] = []
+            for reading in readings:
+                if not reading.code.startswith(above) or len(reading.code) <= len(above):
+                    continue
+                end, below = self._chain(text, start + length, reading.code)
+                if not below:
+                    alone.append(reading)
+                elif end > best[0]:
+                    best = (end, ((reading.code, reading.form, length), *below))
+            if alone and start + length > best[0] and not _is_part_of_a_name(text, start + length, word):
+                best = (start + length, ((self._meant(alone), alone[0].form, length),))
+        return best
+
+    def _meant(self, readings: list[Name]) -> str:
+        """The division meant by a name that several have: the one at home; else what contains all of them."""
+        at_home = [one.code for one in readings if one.code.startswith(self.home)]
+        if at_home:
+            best = min(one.form for one in readings if one.code.startswith(self.home))
+            return common_prefix({one.code for one in readings if one.code in at_home and one.form is best})
+        best = min(one.form for one in readings)
+        outer = [one.code for one in readings if one.form is best]
+        shortest = min(outer, key=len)
+        # 吉林 is a province and a city in it: the larger one is all that is sure
+        return shortest if len(shortest) <= 4 else common_prefix(set(outer))
+
+
+def roads_of(reading: Reading) -> list[Road]:
+    """The roads outside of the division names, in order. Numbers are read where they follow directly."""
+    rest = reading.rest
+    roads: list[Road] = []
+    depth_at = _depths(rest) if "(" in rest else None
+    at = 0
+    while (found := _ROAD.search(rest, at)) is not None:
+        start, end = found.span()
+        ring = _RING.match(rest, start)
+        while ring is not None and ring.end() < end - 1:
+            start = ring.end()
+            ring = _RING.match(rest, start)
+        follows = bool(roads) and roads[-1].end == start and roads[-1].number is None
+        if follows and rest[start] in _JOINING and end - start > 2:
+            start += 1
+        number, after = _number(rest, end)
+        note = (depth_at is not None and depth_at[start] > 0) or _NEAR.match(rest, after) is not None
+        roads.append(Road(rest[start:end], number, start, after, note))
+        at = after
+    return roads
+
+
+def is_near(text: str) -> bool:
+    """Whether the text says that it is only near what it names."""
+    return _NEAR.search(text) is not None
+
+
+def numeral(text: str) -> int | None:
+    """一百二十三 -> 123, 二〇八 -> 208; None for what is no number below ten thousand."""
+    if not any(char in _TENS for char in text):
+        value = 0
+        for char in text:
+            value = value * 10 + _DIGITS[char]
+        return value if value < 10_000 else None
+    total = digit = 0
+    for char in text:
+        if char in _TENS:
+            total += max(digit, 1) * _TENS[char]
+            digit = 0
+        else:
+            digit = _DIGITS[char]
+    return total + digit if total + digit < 10_000 else None
+
+
+def _number(text: str, at: int) -> tuple[Number | None, int]:
+    found = _NUMBER.match(text, at)
+    if found is None:
+        return None, at
+    mark, digits, letter, words, unit = found.groups(default="")
+    if not unit and _NOT_A_HOUSE.match(text, found.end()):
+        return None, at
+    main = int(digits) if digits else numeral(words)
+    if not main:
+        return None, at
+    inside = _INSIDE.match(text, found.end()) if unit in ("弄", "巷") else None
+    end = inside.end() if inside is not None else found.end()
+    return Number(main, unit, mark or letter.upper(), int(inside[1]) if inside is not None else None), end
+
+
+def _depths(text: str) -> list[int]:
+    """How deep in round brackets each place is. A closing bracket without an opening one closes nothing."""
+    depth, depths = 0, []
+    for char in text:
+        if char == ")" and depth:
+            depth -= 1
+        depths.append(depth)
+        if char == "(":
+            depth += 1
+    return depths
+
+
+def _is_part_of_a_name(text: str, end: int, word: str) -> bool:
+    if word[-1] in _ENDS_OF_FULL_NAMES and len(word) > 2:
+        if word[-1] == "市" and text[end : end + 1] == "场":
+            return True
+        return _FULL_GOES_ON.match(text, end) is not None
+    return _GOES_ON.match(text, end) is not None
+
+
+def _names_for(home: str) -> Names:
+    names = dict(area_names())
+    if not home:
+        return names
+    for code, name in streets_of(home):
+        _add(names, name, code)
+    for code, name in communities_of(home):
+        for spelling in _spellings_of_community(name):
+            _add(names, spelling, code)
+    return names
+
+
+def _add(names: dict[str, tuple[Name, ...]], name: str, code: str) -> None:
+    if len(name) > 1:
+        names[name] = (*names.get(name, ()), Name(code, Form.FULL))
+
+
+def _spellings_of_community(name: str) -> Iterable[str]:
+    """卫星村村委会 -> also 卫星村; 华山居委会 stays: 华山 is many things."""
+    for ending in ("村民委员会", "村委会", "居民委员会", "居委会", "社区"):
+        if name.endswith(ending):
+            stem = name.removesuffix(ending)
+            yield name
+            if ending.startswith("村") and len(stem) > 1:
+                yield stem if stem.endswith("村") else stem + "村"
+            elif ending.startswith("居"):
+                yield stem + "居委"
+                yield stem + "居民委员会"
+            return
+    yield name

@@ -1,0 +1,224 @@
+"""The address library (统一地址库): Chinese address text -> the smallest division it is sure of, and a listed point.
+
+What it knows: the divisions of the country and this city's subdistricts and communities (`topology.divisions`), and the
+city's own list of addresses with points (`topology.address_file`). A point is always one that the list has: the library
+never computes one. A wrong district sends the wrong people, so what is not sure goes to the next larger division.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from schemas.datums import Datum
+from schemas.errors import SettingsError
+from topology.address_file import read_addresses
+from topology.address_points import AddressPoints, Fit, Hit
+from topology.address_text import DivisionReader, Mention, Reading, Road, clean, roads_of
+from topology.city_table import FileReport
+from topology.divisions import (
+    COMMUNITY_DIGITS,
+    DISTRICT_DIGITS,
+    STREET_DIGITS,
+    Form,
+    common_prefix,
+    full_name,
+    home_prefix,
+)
+from topology.grid import Grid
+from topology.levels import Level
+
+SURE: Final = 0.9
+"""A code with less confidence is given up for a larger division."""
+
+# Confidences that were not fitted but set: there are no recorded addresses with points to fit them on.
+_LISTED: Final = 0.98  # name, number and division agree with a listed address
+_LISTED_WITHOUT_DIVISION: Final = 0.9  # a number on a road, and which district's road of that name is not said
+_LANE: Final = 0.95  # the lane is listed, the house inside it not
+_BETWEEN: Final = 0.92
+_NEAR: Final = 0.9
+_OTHER_CITY: Final = 0.95
+_AMBIGUOUS: Final = 0.9
+
+_NEAR_NOTE: Final = re.compile(r"[^()|]{0,20}?(?:附近|旁边|对面|斜对|隔壁|周边)")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What an address text says.
+
+    `reason` is one of: exact, road_number, road_number_between, road, village, street, district, city, other_city,
+    ambiguous, empty, unknown. `matched` is a part of the caller's words, so it is as personal as they are.
+    """
+
+    code: str | None
+    """The smallest division that is sure. None: not even the city is."""
+    level: Level | None
+    lon: float | None
+    lat: float | None
+    """WGS-84 degrees of a listed address; None when none is meant for certain."""
+    confidence: float
+    """0 to 1: that `code`, and the point if there is one, is right."""
+    reason: str
+    matched: str
+
+
+class AddressLibrary:
+    """The addresses of one city. Made once; `resolve` is pure and may run in several threads."""
+
+    def __init__(self, city_code: str, reader: DivisionReader | None, points: AddressPoints) -> None:
+        self.city_code: Final = city_code
+        self.warnings: tuple[str, ...] = ()
+        self._reader = reader
+        self._home = reader.home if reader is not None else ""
+        self._points = points
+
+    @classmethod
+    def load(
+        cls,
+        city_code: str,
+        path: Path | None = None,
+        *,
+        default_datum: Datum = Datum.WGS84,
+        grid: Grid | None = None,
+        code_at: Callable[[float, float], str | None] | None = None,
+    ) -> AddressLibrary:
+        """The library of a city; `path` is its addresses.csv, if it has one.
+
+        `default_datum` is that of lines that name none, `grid` serves to warn of places outside, `code_at` (lon, lat ->
+        code) fills in the codes of lines that give none. A city that is none of China's has listed addresses only.
+        Raises SettingsError with every problem of the file, each with its line.
+        """
+        home = _home_of(city_code)
+        reader = None if home is None else DivisionReader(home)
+        points = AddressPoints(reader)
+        report = FileReport()
+        if path is not None:
+            listed = read_addresses(path, home, default_datum, grid, report)
+            if code_at is not None:
+                listed = [one if one.code else replace(one, code=code_at(one.lon, one.lat)) for one in listed]
+            points.fill(path, listed, report)
+        if report.problems:
+            raise SettingsError(report.all_problems())
+        library = cls(city_code, reader, points)
+        library.warnings = tuple(report.warnings)
+        return library
+
+    def resolve(self, text: str) -> Resolved:
+        """Never raises, whatever the text; the work is bounded by `address_text.MAX_CHARS`."""
+        cleaned = clean(text)
+        if not any(char.isalnum() for char in cleaned):
+            return Resolved(None, None, None, None, 1.0, "empty", "")
+        reading = Reading(cleaned, (), cleaned) if self._reader is None else self._reader.read(cleaned)
+        roads = roads_of(reading)
+        said, abroad, conflict = self._said(reading)
+        if abroad is not None:
+            matched = cleaned[abroad.start : abroad.end]
+            if said is None:
+                return Resolved(None, None, None, None, _OTHER_CITY, "other_city", matched)
+            return Resolved(None, None, None, None, _AMBIGUOUS, "ambiguous", matched)
+        if conflict is not None:
+            return self._division(conflict, _AMBIGUOUS, "ambiguous", cleaned)
+        inside = "" if said is None else said.code
+        if _two_addresses(roads):
+            return self._division(inside or None, _AMBIGUOUS, "ambiguous", cleaned)
+        hit = self._points.find(reading, roads, inside)
+        if hit is not None:
+            return self._listed(hit, inside)
+        if said is not None:
+            return self._by_name(said, cleaned)
+        return Resolved(None, None, None, None, 0.0, "unknown", "")
+
+    def _said(self, reading: Reading) -> tuple[Mention | None, Mention | None, str | None]:
+        """(the finest division of this city that is named, another city that is named, what two divisions share)."""
+        home: list[Mention] = []
+        abroad: Mention | None = None
+        beside: list[Mention] = []
+        for mention in reading.mentions:
+            if not mention.code:
+                continue
+            if not mention.code.startswith(self._home):
+                if not self._home.startswith(mention.code) and abroad is None and not _beside(reading, mention):
+                    abroad = mention
+            elif _beside(reading, mention):
+                beside.append(mention)
+            else:
+                home.append(mention)
+        if not home:
+            home = [replace(one, code=one.code[: max(DISTRICT_DIGITS, len(self._home))]) for one in beside]
+        if not home:
+            return None, abroad, None
+        strong = [one for one in home if len(one.code) < COMMUNITY_DIGITS] or home
+        finest = max(strong, key=lambda one: len(one.code))
+        if not all(finest.code.startswith(one.code) for one in strong):
+            return finest, abroad, common_prefix({one.code for one in strong})
+        for one in home:  # a village's name may stand in others: it counts only inside what is named besides
+            if len(one.code) > len(finest.code) and one.code.startswith(finest.code):
+                finest = one
+        return finest, abroad, None
+
+    def _by_name(self, said: Mention, cleaned: str) -> Resolved:
+        digits = len(said.code)
+        confidence = 0.98 if said.form is Form.FULL else 0.95
+        matched = cleaned[said.start : said.end]
+        if digits <= len(self._home):
+            return self._division(self._home, confidence, "city", matched)
+        if digits >= COMMUNITY_DIGITS:
+            return self._division(said.code, confidence, "village", matched)
+        return self._division(said.code, confidence, "street" if digits >= STREET_DIGITS else "district", matched)
+
+    def _listed(self, hit: Hit, inside: str) -> Resolved:
+        code = hit.code if hit.code is not None and len(hit.code) >= len(inside) else inside or None
+        if hit.several:
+            return self._division(code or self._home or None, _AMBIGUOUS, "ambiguous", hit.matched)
+        if hit.place is None:
+            return self._division(code, _BETWEEN, Fit.BETWEEN.value, hit.matched)
+        confidence = _LISTED if hit.fit in (Fit.NAME, Fit.CROSSING) or inside else _LISTED_WITHOUT_DIVISION
+        if hit.fit is Fit.LANE:
+            confidence = min(confidence, _LANE)
+        reason = "exact" if hit.fit in (Fit.NAME, Fit.CROSSING) else "road_number"
+        found = self._division(code or self._home or None, confidence, reason, hit.matched)
+        return replace(found, lon=hit.place.lon, lat=hit.place.lat)
+
+    def _division(self, code: str | None, confidence: float, reason: str, matched: str) -> Resolved:
+        if code is not None and code.isdigit() and len(code) < DISTRICT_DIGITS:
+            code = self.city_code if code.startswith(self._home) else None
+        return Resolved(code, self._level(code), None, None, confidence, reason, matched)
+
+    def _level(self, code: str | None) -> Level | None:
+        if code is None:
+            return None
+        if code == self.city_code:
+            return Level.CITY
+        for digits, level in _LEVELS:
+            if len(code) <= digits:
+                return level
+        return Level.UNIT
+
+
+_LEVELS: Final = (
+    (DISTRICT_DIGITS, Level.DISTRICT),
+    (STREET_DIGITS, Level.SUBDISTRICT),
+    (COMMUNITY_DIGITS, Level.COMMUNITY),
+)
+
+
+def _home_of(city_code: str) -> str | None:
+    try:
+        home = home_prefix(city_code)
+    except ValueError:
+        return None
+    return home if full_name(home) is not None else None
+
+
+def _beside(reading: Reading, mention: Mention) -> bool:
+    """Whether a division is named only to say what is near: "(三林镇附近)"."""
+    return _NEAR_NOTE.match(reading.rest, mention.end) is not None
+
+
+def _two_addresses(roads: list[Road]) -> bool:
+    """Numbers on two roads: 虹桥路1号和肇嘉浜路2号."""
+    return len({(road.name, road.number) for road in roads if road.number is not None and not road.note}) > 1
