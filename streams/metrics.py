@@ -101,7 +101,9 @@ DUPLICATE_ROWS: Final = Counter(
     registry=REGISTRY,
 )
 BAD_FRAMES: Final = Counter(
-    "tongguan_bad_frames", "Messages on observations that are no frame; passed over.", registry=REGISTRY
+    "tongguan_bad_frames",
+    "Messages on observations, placed-tickets or loop that are not what belongs there; passed over.",
+    registry=REGISTRY,
 )
 ACTIVE_CELLS: Final = Gauge(
     "tongguan_active_cells", "Cells that hold state in a shard's join.", ["shard"], registry=REGISTRY
@@ -128,6 +130,44 @@ SNAPSHOT_SECONDS: Final = Histogram(
     "tongguan_snapshot_seconds",
     "Time to make one snapshot durable.",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+    registry=REGISTRY,
+)
+
+# -- dispatch: incidents ----------------------------------------------------------------------------------------
+
+LOOP_INPUTS: Final = Counter(
+    "tongguan_loop_inputs",
+    "Alerts, tickets, actions and ticks that the intake read, by kind; what it could not read is a dead letter.",
+    ["kind"],
+    registry=REGISTRY,
+)
+LOOP_LAG_SECONDS: Final = Gauge(
+    "tongguan_loop_lag_seconds",
+    "Wall clock minus the arrival of the newest input that the loop has worked through; with the ticker on it is never "
+    "much above a tick.",
+    registry=REGISTRY,
+)
+INCIDENTS: Final = Gauge(
+    "tongguan_incidents", "Incidents that the loop holds, by type and state.", ["type", "state"], registry=REGISTRY
+)
+OVERDUE_INCIDENTS: Final = Gauge(
+    "tongguan_overdue_incidents", "Incidents past a deadline that runs.", registry=REGISTRY
+)
+INCIDENT_CHANGES: Final = Counter(
+    "tongguan_incident_changes", "Changes of incidents written, by what made them.", ["step"], registry=REGISTRY
+)
+OVERDUE: Final = Counter("tongguan_overdue", "Deadlines that passed.", ["type"], registry=REGISTRY)
+NOTIFICATIONS: Final = Counter("tongguan_notifications", "Notifications written.", ["kind"], registry=REGISTRY)
+ACTIONS: Final = Counter(
+    "tongguan_actions",
+    "Actions that the loop answered: accepted, repeated, or the reason why it refused.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+TIME_TO_DISPATCH: Final = Histogram(
+    "tongguan_time_to_dispatch_seconds",
+    "From the record that opened an incident to its first dispatch, in event time.",
+    buckets=(1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400),
     registry=REGISTRY,
 )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,6 +51,11 @@ class Log(Protocol):
         """Write one message, wait until it is durable, return its offset."""
         ...
 
+    async def append_many(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        """Write messages in this order and wait until all are durable. None is there before those in front of it are,
+        also when this fails half-way; it may have written some twice."""
+        ...
+
     def scan(self, topic: str, partition: int) -> AsyncIterator[Message]:
         """Every message from the oldest to the end offset at the time of the call."""
         ...
@@ -72,6 +77,10 @@ class Sender(Protocol):
     """The part of AIOKafkaProducer that is used here."""
 
     async def send_and_wait(self, topic: str, value: Any = None, key: Any = None, partition: Any = None) -> Any: ...
+
+    def create_batch(self) -> Any: ...
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Awaitable[Any]: ...
 
 
 class KafkaLog:
@@ -96,14 +105,42 @@ class KafkaLog:
         self._timeout_s = timeout_s
 
     async def append(self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None) -> int:
+        async def send() -> int:
+            done = await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
+            return int(done.offset)
+
+        return await self._until_written(topic, partition, len(value or b""), send)
+
+    async def append_many(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        begin = 0
+        while begin < len(values):
+            begin = await self._append_batch(topic, partition, values, begin)
+
+    async def _append_batch(self, topic: str, partition: int, values: Sequence[bytes], begin: int) -> int:
+        """One record batch, which Kafka takes as a whole or not at all; the index of the first value behind it."""
+        end = begin
+
+        async def send() -> int:
+            nonlocal end
+            batch, end = self._producer.create_batch(), begin
+            while end < len(values) and batch.append(key=None, value=values[end], timestamp=None) is not None:
+                end += 1
+            batch.close()
+            done = await (await self._producer.send_batch(batch, topic, partition=partition))
+            return int(done.offset)
+
+        await self._until_written(topic, partition, len(values[begin]), send)
+        return end
+
+    async def _until_written(self, topic: str, partition: int, size: int, send: Callable[[], Awaitable[int]]) -> int:
+        """What `send` gives; repeated while the broker is away."""
         pause, told = FIRST_PAUSE_S, False
         while True:
             try:
-                done = await self._producer.send_and_wait(topic, value=value, key=key, partition=partition)
-                return int(done.offset)
+                return await send()
             except MessageSizeTooLargeError as problem:
                 raise BrokerError(
-                    f"write to {topic}[{partition}]: a message of {len(value or b'')} bytes is too large - "
+                    f"write to {topic}[{partition}]: a message of {size} bytes is too large - "
                     "raise max.message.bytes of the topic and max_request_size of the producer"
                 ) from problem
             except KafkaError as problem:

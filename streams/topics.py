@@ -210,7 +210,7 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
         spec(names.actions, settings.alerts_partitions, alert_config, growable=True),
         spec(names.ticks, 1, alert_config),
         # one partition: the loop's order of events is one order, and all of a city's cases are few records a second
-        spec(names.loop, 1, alert_config),
+        spec(names.loop, 1, large | alert_config),
         spec(names.incidents, settings.alerts_partitions, alert_config),
         spec(names.notifications, settings.alerts_partitions, alert_config),
         spec(names.loop_state, 1, large | compacted),

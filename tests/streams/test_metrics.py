@@ -27,6 +27,15 @@ CONTRACT = {
     "tongguan_clickhouse_rows_total": {"table"},
     "tongguan_clickhouse_up": set(),
     "tongguan_active_cells": {"shard"},
+    "tongguan_loop_inputs_total": {"kind"},
+    "tongguan_loop_lag_seconds": set(),
+    "tongguan_incidents": {"type", "state"},
+    "tongguan_overdue_incidents": set(),
+    "tongguan_incident_changes_total": {"step"},
+    "tongguan_overdue_total": {"type"},
+    "tongguan_notifications_total": {"kind"},
+    "tongguan_actions_total": {"outcome"},
+    "tongguan_time_to_dispatch_seconds": set(),
 }
 
 

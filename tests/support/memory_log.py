@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from schemas.errors import BrokerError
 from streams.shard_store import Message
@@ -26,6 +26,10 @@ class MemoryLog:
         self.ends[where] = offset + 1
         self.messages[where].append(Message(offset, key, value, 0))
         return offset
+
+    async def append_many(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        for value in values:
+            await self.append(topic, partition, value)
 
     async def scan(self, topic: str, partition: int) -> AsyncIterator[Message]:
         for message in list(self.messages[topic, partition]):

@@ -1,0 +1,162 @@
+"""Snapshots of the loop's state in Kafka: like the join's, but in named parts of which only the changed are written.
+
+Topic `loop-parts` holds the parts, `loop-state` (compacted) the manifests: which offset of `loop` the state has come to
+and where each part lies. The manifest is written last, when everything it names is durable, so a crash at any point
+leaves the snapshot before. What no manifest names any more is deleted from the head of `loop-parts`; an old part that
+stands in the way is written once more.
+
+Each owner writes a manifest under a key of its own and clears the others' away after its first. So an owner that has
+lost the loop without knowing it yet (a machine that was paused) cannot put its older state in place of a newer one.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from schemas.errors import BrokerError
+from streams.shard_store import Log, ShardStore
+
+log = logging.getLogger(__name__)
+
+PARTITION: Final = 0  # of both topics, as `loop` has one
+MANIFEST_VERSION: Final = 1
+DELETE_EVERY: Final = 12  # snapshots; deleting opens a connection of its own
+MOVE_BEYOND: Final = 8  # times the number of parts: a part that lies so many messages behind the newest is moved
+
+
+class PartRef(msgspec.Struct, frozen=True, array_like=True):
+    """Where a part lies in `loop-parts`."""
+
+    name: str
+    offset: int
+
+
+class LoopManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot: records of `loop` below `next_offset` are in these parts."""
+
+    version: int = MANIFEST_VERSION
+    next_offset: int
+    parts: list[PartRef]
+
+
+class LoopState(Protocol):
+    """What a snapshot needs of the loop's core."""
+
+    def dirty_parts(self) -> Mapping[str, bytes]:
+        """The parts that have changed since the last call, by name."""
+        ...
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Take the state out of all parts that were ever dirty, each as it was last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedLoop:
+    """What has changed up to one point of the log, copied out of the live state."""
+
+    next_offset: int
+    parts: Mapping[str, bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes to write."""
+        return sum(map(len, self.parts.values()))
+
+
+class LoopSnapshots:
+    """Reads and writes the snapshots of the loop, for one owner from its assignment on."""
+
+    def __init__(self, store: ShardStore, log_: Log, *, parts_topic: str) -> None:
+        """`store` is on topic `loop-state`; `parts_topic` is a full name, with the prefix."""
+        self._store = store
+        self._log = log_
+        self._topic = parts_topic
+        self._key = f"manifest-{uuid.uuid4().hex}"  # names an owner; nothing that is told depends on it
+        self._others: list[str] = []  # keys of owners before us
+        self._parts: dict[str, int] = {}
+        self._written = 0
+
+    def capture(self, state: LoopState, next_offset: int) -> CapturedLoop:
+        """What has changed since the capture before; every capture must be written, in order."""
+        return CapturedLoop(next_offset, dict(state.dirty_parts()))
+
+    async def write(self, captured: CapturedLoop) -> None:
+        """Make the snapshot durable; BrokerError when Kafka refuses it."""
+        for name, part in captured.parts.items():
+            self._parts[name] = await self._log.append(self._topic, PARTITION, part)
+        self._written += 1
+        delete = self._written % DELETE_EVERY == 0
+        if delete:
+            await self._move_old_parts()
+        refs = [PartRef(name, offset) for name, offset in self._parts.items()]
+        manifest = LoopManifest(next_offset=captured.next_offset, parts=refs)
+        await self._store.put(PARTITION, self._key, msgspec.msgpack.encode(manifest))
+        while self._others:
+            await self._store.put(PARTITION, self._others[-1], None)
+            self._others.pop()
+        if delete and self._parts:
+            await self._delete_before(min(self._parts.values()))
+
+    async def read(self, state: LoopState) -> int | None:
+        """Restore an empty state from the newest snapshot that is whole; the offset of `loop` to go on from, None when
+        there is no snapshot. BrokerError when there are some and none can be used."""
+        stored = await self._store.load(PARTITION)
+        self._others = list(stored)
+        manifests = sorted(
+            (_decode(payload) for payload in stored.values()), key=lambda one: one.next_offset, reverse=True
+        )
+        problem: BrokerError | None = None
+        for manifest in manifests:
+            try:
+                parts = await self._read_parts(manifest)
+            except BrokerError as error:
+                # of an owner that was declared dead: its successor has deleted what only this manifest names
+                log.warning("loop snapshot at offset %d cannot be used: %s", manifest.next_offset, error)
+                problem = problem or error
+                continue
+            state.restore(parts)
+            self._parts = {ref.name: ref.offset for ref in manifest.parts}
+            return manifest.next_offset
+        if problem is not None:
+            raise BrokerError(f"loop snapshot: none of {len(manifests)} can be used, the newest: {problem}")
+        return None
+
+    async def _read_parts(self, manifest: LoopManifest) -> dict[str, bytes]:
+        names = {ref.offset: ref.name for ref in manifest.parts}
+        parts: dict[str, bytes] = {}
+        for message in await self._log.read_at(self._topic, PARTITION, names):
+            if message.value is None:
+                raise BrokerError(f"loop snapshot: {self._topic}[{PARTITION}] offset {message.offset} is empty")
+            parts[names[message.offset]] = message.value
+        return parts
+
+    async def _move_old_parts(self) -> None:
+        """Parts that have not changed for long would keep all that was written since from being deleted."""
+        newest = max(self._parts.values(), default=0)
+        old = {at: name for name, at in self._parts.items() if newest - at > MOVE_BEYOND * len(self._parts)}
+        for message in await self._log.read_at(self._topic, PARTITION, old):
+            self._parts[old[message.offset]] = await self._log.append(self._topic, PARTITION, message.value)
+
+    async def _delete_before(self, offset: int) -> None:
+        """A failure costs disk space, not correctness."""
+        try:
+            await self._log.truncate_before(self._topic, PARTITION, offset)
+        except BrokerError as error:
+            log.warning("loop: old snapshots stay on disk: %s", error)
+
+
+def _decode(payload: bytes) -> LoopManifest:
+    try:
+        manifest = msgspec.msgpack.decode(payload, type=LoopManifest)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BrokerError(f"loop snapshot: damaged manifest in loop-state: {error}") from error
+    if manifest.version != MANIFEST_VERSION:
+        raise BrokerError(f"loop snapshot: version {manifest.version}, this program reads {MANIFEST_VERSION}")
+    return manifest
