@@ -6,6 +6,7 @@
     responsibilities.csv   who is, for a category at a place (topology.responsibilities)
     deadlines.csv          and how long it may take (topology.deadlines)
     calendar/*.json        holiday notices (topology.work_calendar); optional, as is what follows
+    addresses.csv          places of addresses (topology.addresses)
     devices.csv            places of devices (topology.devices)
 
 Dates in these files are local dates of the city's zone. Loading reports every problem of every file at once.
@@ -20,6 +21,7 @@ from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from schemas.errors import SettingsError
+from topology.addresses import AddressLibrary
 from topology.city_file import NAME, CityFile, read_city_file
 from topology.city_table import FileReport
 from topology.deadlines import Deadlines, read_deadlines
@@ -48,6 +50,7 @@ class City:
     grid: Grid
     folder: Path | None
     jurisdictions: Jurisdictions
+    addresses: AddressLibrary | None
     departments: Departments
     responsibilities: Responsibilities
     deadlines: Deadlines
@@ -68,6 +71,7 @@ class City:
             grid=grid,
             folder=None,
             jurisdictions=Jurisdictions.empty(grid),
+            addresses=None,
             departments=Departments([desk]),
             responsibilities=Responsibilities([]),
             deadlines=Deadlines.plain(),
@@ -142,6 +146,7 @@ class _Loading:
             raise SettingsError(report.all_problems())
         calendar = WorkCalendar(file.zone, file.hours, notices)
         deadlines = read_deadlines(folder / "deadlines.csv", calendar.working_day_ms, report)
+        addresses = self._addresses(file, jurisdictions)
         devices_path = self._optional("devices.csv")
         if file.duty_desk not in departments and len(departments):
             report.problem(folder / NAME, None, f"duty_desk: {file.duty_desk!r} is no department of departments.csv")
@@ -157,6 +162,7 @@ class _Loading:
             grid=file.grid(),
             folder=folder,
             jurisdictions=jurisdictions,
+            addresses=addresses,
             departments=departments,
             responsibilities=responsibilities,
             deadlines=deadlines,
@@ -170,6 +176,27 @@ class _Loading:
         """None after the problems have been reported."""
         files = sorted((self._folder / "boundaries").glob("*.geojson"))
         found = self._tried(lambda: Jurisdictions.load(files, file.grid(), default_datum=file.datum, zone=file.zone))
+        if found is not None:
+            self._report.warnings += found.warnings
+        return found
+
+    def _addresses(self, file: CityFile, jurisdictions: Jurisdictions | None) -> AddressLibrary | None:
+        """Of a city without a list of its own: the divisions of the country. None after problems."""
+
+        def code_at(lon: float, lat: float) -> str | None:
+            return None if jurisdictions is None else jurisdictions.code_at(lon, lat, newest)
+
+        bounds = [
+            moment
+            for place in (jurisdictions.entries if jurisdictions is not None else ())
+            for moment in (place.valid_from_ms, place.valid_to_ms)
+            if moment is not None
+        ]
+        newest = max(bounds, default=0)  # an address list is of the present: the boundaries after their last change
+        path = self._optional("addresses.csv")
+        found = self._tried(
+            lambda: AddressLibrary.load(file.code, path, default_datum=file.datum, grid=file.grid(), code_at=code_at)
+        )
         if found is not None:
             self._report.warnings += found.warnings
         return found

@@ -1,7 +1,7 @@
 """Reading the tables of a city folder: CSV lines -> fields, with every problem named by file and line.
 
-Nothing here stops at the first problem. An empty field counts as not given; a line whose first field begins with `#` is
-a comment, so that a reason can stand beside what it explains.
+Nothing here stops at the first problem. An empty field counts as not given. A line that begins with `#` is a comment,
+so that a reason can stand beside what it explains.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str], rep
     rows: list[Row] = []
     header: list[str] | None = None
     # split on line feeds only: str.splitlines also splits on characters that may stand in a name (U+2028, \x0b)
-    reader = csv.reader((line + "\n" for line in text.split("\n")), strict=True)
+    lines = ("\n" if line.startswith("#") else line + "\n" for line in text.split("\n"))
+    reader = csv.reader(lines, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -94,7 +95,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str], rep
         except csv.Error as error:
             report.problem(path, line, f"not CSV: {error}")
             continue
-        if not any(values) or values[0].startswith("#"):
+        if not any(values):
             continue
         if header is None:
             header = values

@@ -1,8 +1,8 @@
 """Deadlines: how long accepting, handling and verifying may take, by category and severity.
 
-`deadlines.csv` has one line for each: category (`*` = any), severity (1 to 4, or 0 = any), accept, handle, verify,
-clock. Durations are `30m`, `2h`, `1d`, `1d4h`. On the clock `calendar` every hour counts and `d` is 24 hours; on the
-clock `working` only working time counts and `d` is one working day of the city's calendar.
+`deadlines.csv` has one line for each: category (`*` = any), severity (1 to 4, a range such as 1-2, or 0 = any), accept,
+handle, verify, clock, and why. Durations are `30m`, `2h`, `1d`, `1d4h`. On the clock `calendar` every hour counts and
+`d` is 24 hours; on the clock `working` only working time counts and `d` is one working day of the city's calendar.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MAX_MS: Final = 5 * 366 * 86_400_000
 
 Clock = Literal["working", "calendar"]
 
+_SEVERITY: Final = re.compile(r"([0-4])(?:-([0-4]))?")
 _DURATION: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?")
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
@@ -86,14 +87,11 @@ def read_deadlines(path: Path, working_day_ms: int, report: FileReport) -> Deadl
     """The deadlines of a file. Problems go to the report; then the answer is not to be used."""
     entries: dict[tuple[str, int], Deadline] = {}
     for row in read_table(path, REQUIRED, OPTIONAL, report):
-        entry = _entry(path, row, working_day_ms, report)
-        if entry is None:
-            continue
-        first = entries.setdefault((entry.category, entry.severity), entry)
-        if first is not entry:
-            report.problem(
-                path, row.line, f"category {entry.category!r}, severity {entry.severity} is given in line {first.line}"
-            )
+        for entry in _entries(path, row, working_day_ms, report):
+            first = entries.setdefault((entry.category, entry.severity), entry)
+            if first is not entry:
+                what = f"category {entry.category!r}, severity {entry.severity}"
+                report.problem(path, row.line, f"{what} is given already, in line {first.line}")
     try:
         return Deadlines(entries.values())
     except SettingsError as error:
@@ -101,12 +99,14 @@ def read_deadlines(path: Path, working_day_ms: int, report: FileReport) -> Deadl
         return Deadlines.plain()
 
 
-def _entry(path: Path, row: Row, working_day_ms: int, report: FileReport) -> Deadline | None:
-    """The deadline of one line, or None after its problems have been reported."""
-    severity = row.fields["severity"]
+def _entries(path: Path, row: Row, working_day_ms: int, report: FileReport) -> list[Deadline]:
+    """The deadlines of one line, one for each severity; none after its problems have been reported."""
+    match = _SEVERITY.fullmatch(row.fields["severity"])
+    severities = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
     wrong = False
-    if severity not in ("0", "1", "2", "3", "4"):
-        report.problem(path, row.line, f"severity {severity!r}: expected 1 (notice) to 4 (emergency), or 0 for any")
+    if not severities or (match and match[1] == "0" and len(severities) > 1):
+        shown = row.fields["severity"]
+        report.problem(path, row.line, f"severity {shown!r}: expected 1 (minor) to 4 (extreme), 1-2, or 0 for any")
         wrong = True
     clock: Clock | None = {"working": "working", "calendar": "calendar"}.get(row.fields["clock"])  # type: ignore[assignment]
     if clock is None:
@@ -120,9 +120,12 @@ def _entry(path: Path, row: Row, working_day_ms: int, report: FileReport) -> Dea
             report.problem(path, row.line, f"{name}: {error}")
             wrong = True
     if wrong or clock is None:
-        return None
+        return []
     accept_ms, handle_ms, verify_ms = stages
-    return Deadline(row.fields["category"], int(severity), accept_ms, handle_ms, verify_ms, clock, row.line)
+    return [
+        Deadline(row.fields["category"], severity, accept_ms, handle_ms, verify_ms, clock, row.line)
+        for severity in severities
+    ]
 
 
 def parse_duration(text: str, day_ms: int) -> int:
