@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -54,7 +54,9 @@ _CGCS2000_CRS: Final = re.compile(r"EPSG:+(\d*:)?4490$", re.IGNORECASE)
 class Boundary:
     """One feature that says a jurisdiction; `geometry` is in WGS-84, `raw` as in the file, in `datum`."""
 
-    where: str  # path:line: feature n (code name)
+    path: Path
+    line: int
+    title: str  # feature n (code name)
     code: str
     name_zh: str
     name_en: str | None
@@ -66,31 +68,40 @@ class Boundary:
     raw: BaseGeometry | None
     geometry: BaseGeometry | None
 
+    @property
+    def where(self) -> str:
+        """What a problem of it begins with."""
+        return f"{self.path}:{self.line}: {self.title}"
+
+    def named_beside(self, other: Boundary) -> str:
+        """How to name it in a problem of another one."""
+        place = f"line {self.line}" if self.path == other.path else f"{self.path}:{self.line}"
+        return f"{self.code} {self.name_zh} ({place})"
+
 
 @dataclass(slots=True)
-class Boundaries:
-    """What all files say. With any problem the boundaries are incomplete: use them for further checks only."""
+class BoundaryFile:
+    """What one file says. With any problem the boundaries are incomplete: use them for further checks only."""
 
     boundaries: list[Boundary] = field(default_factory=list)
+    codes: set[str] = field(default_factory=set)  # also of features with problems
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def read_boundaries(files: Sequence[Path], grid: Grid, *, default_datum: Datum, zone: str) -> Boundaries:
-    """Read files of boundaries: features in order. Never raises for what is in them. Dates are midnights in `zone`."""
-    found = Boundaries()
-    for path in files:
-        content = geojson_file.read(Path(path))
-        said = _stated_datum(content.members, content, 1, "the collection")
-        if not content.features and not content.problems:
-            found.warnings.append(f"{path}:1: the file has no features")
-        for feature in content.features:
-            boundary = _boundary(feature, content, grid, said or default_datum, said, ZoneInfo(zone), found.warnings)
-            if boundary is not None:
-                found.boundaries.append(boundary)
-        found.problems += content.problems
-        if content.left_out:
-            found.problems.append(f"{path}: and {content.left_out} more problems")
+def read_boundary_file(path: Path, grid: Grid, *, default_datum: Datum, zone: str) -> BoundaryFile:
+    """Read one file: its features in order. Never raises for what is in it. Dates are midnights in `zone`."""
+    content = geojson_file.read(path)
+    found = BoundaryFile(problems=content.problems)
+    said = _stated_datum(content.members, content, 1, "the collection")
+    if not content.features and not content.problems:
+        found.warnings.append(f"{path}:1: the file has no features")
+    for feature in content.features:
+        boundary = _boundary(feature, content, grid, said or default_datum, said, ZoneInfo(zone), found)
+        if boundary is not None:
+            found.boundaries.append(boundary)
+    if content.left_out:
+        found.problems.append(f"{path}: and {content.left_out} more problems")
     return found
 
 
@@ -101,7 +112,7 @@ def _boundary(
     datum: Datum,
     said: Datum | None,
     zone: ZoneInfo,
-    warnings: list[str],
+    found: BoundaryFile,
 ) -> Boundary | None:
     """The boundary of one feature, or None after its problems have been noted."""
     properties = feature.properties
@@ -115,10 +126,12 @@ def _boundary(
     for unused in sorted(set(properties) - set(PROPERTIES) - set(_ALIASES)):
         meant = difflib.get_close_matches(unused, [p for p in PROPERTIES if p not in properties], n=1, cutoff=0.8)
         if meant:
-            warnings.append(
+            found.warnings.append(
                 f"{content.path}:{feature.line}: {where}: property {unused!r} is not used; is {meant[0]!r} meant?"
             )
     code = _code(properties, problem)
+    if code is not None:
+        found.codes.add(code)
     name = _name(properties, "name", problem)
     if name is None and not properties.get("name"):
         problem("name is missing")
@@ -135,13 +148,13 @@ def _boundary(
     if own is not None and said is not None and own != said:
         problem(f"its datum is {DATUM_TITLES[own]}, the collection's is {DATUM_TITLES[said]}: which is it?")
     datum = own or datum
-    geometry = _shape(feature, content, where, datum, grid, problem, warnings)
+    geometry = _shape(feature, content, where, datum, grid, problem, found.warnings)
     if (len(content.problems), content.left_out) != before or not feature.sound:
         return None
     if code is None or name is None or level is None:  # has been noted as a problem
         return None
     return Boundary(
-        f"{content.path}:{feature.line}: {where}", code, name, name_en, level, parent, valid_from, valid_to, datum,
+        content.path, feature.line, where, code, name, name_en, level, parent, valid_from, valid_to, datum,
         feature.geometry, geometry,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ shape (the finest coarser jurisdiction around a point of it), and at last it is 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 import shapely
@@ -19,8 +19,13 @@ _BEGINNING: Final = -(1 << 63)
 _END: Final = (1 << 63) - 1
 
 
-def find_parents(boundaries: Sequence[Boundary]) -> tuple[list[str | None], list[str], list[str]]:
-    """(code of each boundary's parent or None, problems, warnings)."""
+def find_parents(
+    boundaries: Sequence[Boundary], codes: Set[str] = frozenset()
+) -> tuple[list[str | None], list[str], list[str]]:
+    """(code of each boundary's parent or None, problems, warnings).
+
+    `codes` are those of boundaries that are there but could not be used: that one of them is missing is no problem.
+    """
     problems: list[str] = []
     warnings: list[str] = []
     by_code: dict[str, list[Boundary]] = defaultdict(list)
@@ -28,7 +33,7 @@ def find_parents(boundaries: Sequence[Boundary]) -> tuple[list[str | None], list
         for other in by_code[boundary.code]:
             if _same_time(boundary, other):
                 problems.append(
-                    f"{boundary.where}: code {boundary.code} is in force at the same time in {other.where}; "
+                    f"{boundary.where}: the same code is in force at the same time as {other.named_beside(boundary)}; "
                     "give both valid_from and valid_to, or each a code of its own"
                 )
         by_code[boundary.code].append(boundary)
@@ -43,20 +48,27 @@ def find_parents(boundaries: Sequence[Boundary]) -> tuple[list[str | None], list
             if parent is None and len(cities) == 1 and boundary.level != Level.CITY:
                 parent = cities[0]
         else:
-            _check_named(boundary, parent, by_code, problems, warnings)
+            _check_named(boundary, parent, by_code, codes, problems, warnings)
         parents.append(parent)
     named = set(parents)
     for boundary in boundaries:
-        if boundary.geometry is None and boundary.code not in named:
+        if boundary.geometry is None and boundary.code not in named and not codes:
             problems.append(f"{boundary.where}: it has no geometry, and no other jurisdiction belongs to it")
     return parents, problems, warnings
 
 
 def _check_named(
-    boundary: Boundary, parent: str, by_code: dict[str, list[Boundary]], problems: list[str], warnings: list[str]
+    boundary: Boundary,
+    parent: str,
+    by_code: dict[str, list[Boundary]],
+    codes: Set[str],
+    problems: list[str],
+    warnings: list[str],
 ) -> None:
     found = by_code.get(parent, [])
     if not found:
+        if parent in codes:
+            return
         problems.append(f"{boundary.where}: parent {parent} is in none of the files")
         return
     coarser = [other for other in found if other.level < boundary.level]

@@ -26,8 +26,8 @@ from shapely.geometry.base import BaseGeometry
 
 from schemas.datums import Datum
 from schemas.errors import SettingsError
-from topology.boundary_file import Boundary, read_boundaries
-from topology.boundary_relations import find_parents
+from topology.boundaries import read_boundaries
+from topology.boundary_file import Boundary
 from topology.cell_table import FIRST_BORDER, NOBODY, CellTable, build_table
 from topology.grid import Grid
 from topology.levels import Jurisdiction, Level
@@ -99,12 +99,10 @@ class Jurisdictions:
         that say none; `zone` is where the midnights of their dates are.
         """
         found = read_boundaries(files, grid, default_datum=default_datum, zone=zone)
-        parents, problems, warnings = find_parents(found.boundaries)
-        problems = found.problems + problems
-        if problems:
-            raise SettingsError(problems)
-        entries = [_entry(boundary, parent) for boundary, parent in zip(found.boundaries, parents, strict=True)]
-        return cls(grid, entries, warnings=found.warnings + warnings)
+        if found.problems:
+            raise SettingsError(found.problems)
+        entries = [_entry(boundary, parent) for boundary, parent in zip(found.boundaries, found.parents, strict=True)]
+        return cls(grid, entries, warnings=found.warnings)
 
     def __len__(self) -> int:
         return len(self.codes)
