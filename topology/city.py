@@ -7,6 +7,7 @@
     deadlines.csv          and how long it may take (topology.deadlines)
     calendar/*.json        holiday notices (topology.work_calendar); optional, as is what follows
     addresses.csv          places of addresses (topology.addresses)
+    population.csv         inhabitants of jurisdictions (topology.population)
     devices.csv            places of devices (topology.devices)
 
 Dates in these files are local dates of the city's zone. Loading reports every problem of every file at once.
@@ -14,8 +15,8 @@ Dates in these files are local dates of the city's zone. Loading reports every p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -28,6 +29,8 @@ from topology.deadlines import Deadlines, read_deadlines
 from topology.departments import Department, Departments, read_departments
 from topology.grid import Grid
 from topology.jurisdictions import Jurisdictions, Level
+from topology.levels import Jurisdiction
+from topology.population import read_population
 from topology.responsibilities import Responsibilities, read_responsibilities
 from topology.work_calendar import WorkCalendar, read_notices
 
@@ -57,6 +60,8 @@ class City:
     calendar: WorkCalendar
     devices_path: Path | None
     duty_desk: str
+    population: Mapping[str, int] = field(default_factory=dict)
+    """Inhabitants by code of jurisdiction; empty where the folder has none."""
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -81,10 +86,10 @@ class City:
         )
 
     @classmethod
-    def load(cls, folder: Path | str) -> City:
+    def load(cls, folder: Path | str, *, grid: Grid | None = None, zone: str | None = None) -> City:
         """The city of a folder; a plain name such as "shanghai" is one that comes with the package.
 
-        Raises SettingsError with every problem of every file.
+        `grid` and `zone` count before those of `city.toml`. Raises SettingsError with every problem of every file.
         """
         folder = city_folder(folder)
         report = FileReport()
@@ -93,7 +98,9 @@ class City:
         file = read_city_file(folder, report)
         if file is None and not (folder / NAME).is_file():
             raise SettingsError(f"{folder}: not a city folder, for it has no {NAME}; {_WAYS}")
-        return _Loading(folder, report).city(file)
+        if file is not None and zone is not None:
+            file = replace(file, zone=zone)
+        return _Loading(folder, report, grid).city(file)
 
     def chain(self, code: str | None, at_ms: int) -> tuple[str, ...]:
         """Codes of a place and of all that it lies in, finest first: what `Responsibilities.find` asks for.
@@ -130,9 +137,10 @@ _WAYS: Final = "`tongguan city new` makes one, `tongguan city check` tells what 
 class _Loading:
     """One reading of a folder. Every file is read, whatever is wrong with the others."""
 
-    def __init__(self, folder: Path, report: FileReport) -> None:
+    def __init__(self, folder: Path, report: FileReport, grid: Grid | None) -> None:
         self._folder = folder
         self._report = report
+        self._grid = grid
 
     def city(self, file: CityFile | None) -> City:
         folder, report = self._folder, self._report
@@ -147,6 +155,7 @@ class _Loading:
         calendar = WorkCalendar(file.zone, file.hours, notices)
         deadlines = read_deadlines(folder / "deadlines.csv", calendar.working_day_ms, report)
         addresses = self._addresses(file, jurisdictions)
+        population = self._population(places)
         devices_path = self._optional("devices.csv")
         if file.duty_desk not in departments and len(departments):
             report.problem(folder / NAME, None, f"duty_desk: {file.duty_desk!r} is no department of departments.csv")
@@ -159,7 +168,7 @@ class _Loading:
             name_zh=file.name_zh,
             name_en=file.name_en,
             zone=file.zone,
-            grid=file.grid(),
+            grid=self._grid or file.grid(),
             folder=folder,
             jurisdictions=jurisdictions,
             addresses=addresses,
@@ -169,15 +178,28 @@ class _Loading:
             calendar=calendar,
             devices_path=devices_path,
             duty_desk=file.duty_desk,
+            population=population,
             warnings=tuple(report.warnings),
         )
 
     def _jurisdictions(self, file: CityFile) -> Jurisdictions | None:
         """None after the problems have been reported."""
         files = sorted((self._folder / "boundaries").glob("*.geojson"))
-        found = self._tried(lambda: Jurisdictions.load(files, file.grid(), default_datum=file.datum, zone=file.zone))
+        found = self._tried(
+            lambda: Jurisdictions.load(files, self._grid or file.grid(), default_datum=file.datum, zone=file.zone)
+        )
         if found is not None:
             self._report.warnings += found.warnings
+        return found
+
+    def _population(self, places: Sequence[Jurisdiction] | None) -> Mapping[str, int]:
+        path = self._optional("population.csv")
+        if path is None:
+            return {}
+        found = read_population(path, self._report)
+        if places is not None:
+            for code in sorted(found.keys() - {place.code for place in places}):
+                self._report.problem(path, None, f"code {code!r} is in no boundary file")
         return found
 
     def _addresses(self, file: CityFile, jurisdictions: Jurisdictions | None) -> AddressLibrary | None:
@@ -195,7 +217,9 @@ class _Loading:
         newest = max(bounds, default=0)  # an address list is of the present: the boundaries after their last change
         path = self._optional("addresses.csv")
         found = self._tried(
-            lambda: AddressLibrary.load(file.code, path, default_datum=file.datum, grid=file.grid(), code_at=code_at)
+            lambda: AddressLibrary.load(
+                file.code, path, default_datum=file.datum, grid=self._grid or file.grid(), code_at=code_at
+            )
         )
         if found is not None:
             self._report.warnings += found.warnings
