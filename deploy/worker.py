@@ -41,6 +41,7 @@ from streams.snapshots import Snapshots
 from streams.topics import LARGE_MESSAGE_BYTES
 from streams.urgent import build_urgent
 from topology.devices import DeviceRegister
+from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class _Worker:
         self._names = config.topic_names
         self._options = config.kafka.aiokafka_options()
         self._grid = config.city.grid()
+        self._jurisdictions = Jurisdictions.empty(self._grid)
         self._kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
         self._shards = Shards(
             grid=self._grid, count=config.topics.shards, reach_rings=max((d.rings for d in detectors), default=0)
@@ -149,6 +151,7 @@ class _Worker:
             shards=self._shards,
             devices=DeviceRegister.load(config.city.devices, grid=self._grid) if config.city.devices else None,
             kinds=self._kinds,
+            jurisdictions=self._jurisdictions,
         )
         await service.start()
         try:
@@ -168,7 +171,10 @@ class _Worker:
         topics = {source: names.raw(source) for source in Source}
 
         def make_core(shard: int) -> JoinShard:
-            return JoinShard(shard, self._grid, self._detectors, raw_partitions, config.join, topics)
+            return JoinShard(
+                shard, self._grid, self._detectors, raw_partitions, config.join, topics,
+                jurisdictions=self._jurisdictions,
+            )  # fmt: skip
 
         # seconds of compiling the first time: a member of the group must not be silent for so long
         await asyncio.to_thread(warm_up, make_core(0), self._detectors)
@@ -200,6 +206,7 @@ class _Worker:
             names_alerts=names.alerts,
             kinds=self._kinds,
             topics={source: names.raw(source) for source in Source},
+            city=self._jurisdictions,
             sender=producer,
         )
         async with _running(app):

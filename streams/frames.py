@@ -90,7 +90,7 @@ class FrameBuilder:
         units: StringTable,
         device_types: StringTable,
         *,
-        jurisdictions: Sequence[str] = (),
+        jurisdictions: StringTable | None = None,
         max_rows: int = 65_536,
         max_bytes: int = 8 * 1024 * 1024,
     ) -> None:
@@ -98,8 +98,8 @@ class FrameBuilder:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._coders = {"kind": _Coder(kinds), "unit": _Coder(units), "device_type": _Coder(device_types)}
-        if jurisdictions:
-            self._coders["jurisdiction"] = _Coder(_Fixed(jurisdictions))
+        self._jurisdictions = jurisdictions or StringTable()
+        self._jurisdiction_coder = _CityCoder(self._jurisdictions)
         self._room = 0
         self._columns: dict[str, npt.NDArray[Any]] = {}
         self._entity_offsets = np.empty(0, dtype=np.int64)
@@ -189,7 +189,7 @@ class FrameBuilder:
                 bases, used, self._entity_offsets, self._entity_data,
             )  # fmt: skip
             kernels.gather_sparse(item.order, item.starts, at, item.text_index, out["extra"])
-            if "jurisdiction" in self._coders:
+            if len(self._jurisdictions):
                 kernels.gather_sparse(item.order, item.starts, at, block.jurisdiction, out["jurisdiction"])
             at += np.diff(item.starts)
         return bases
@@ -278,7 +278,10 @@ class FrameBuilder:
         arrays["source"] = pa.DictionaryArray.from_buffers(
             OBSERVATION.field("source").type, rows, [None, pa.py_buffer(column["source"][start:stop])], _SOURCE_NAMES
         )
-        arrays["jurisdiction"] = pa.nulls(rows, _CODED)  # in a city without any; else it is among the coders
+        if len(self._jurisdictions):
+            arrays["jurisdiction"] = self._jurisdiction_coder.array(column["jurisdiction"][start:stop])
+        else:
+            arrays["jurisdiction"] = pa.nulls(rows, _CODED)
         for name, coder in self._coders.items():
             arrays[name] = coder.array(column[name][start:stop])
         offsets = self._entity_offsets[start + shard : stop + shard + 1]
@@ -306,25 +309,10 @@ class FrameBuilder:
 _PLAIN = [name for name in _COLUMNS if name not in ("source", "kind", "unit", "device_type", "jurisdiction", "extra")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Fixed:
-    """Names that never change, in the shape of a string table."""
-
-    values: Sequence[str]
-    generation: int = 0
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
 class _Coder:
-    """Turns codes of a process-wide string table into a dictionary column that holds only the strings in use.
+    """Turns codes of a process-wide string table into a dictionary column that holds only the strings in use."""
 
-    Also of a city's jurisdictions: to write all of 6,000 codes into each frame would cost a small frame (250 rows) 30
-    times its rows, and choosing those in use costs 10 us.
-    """
-
-    def __init__(self, table: StringTable | _Fixed) -> None:
+    def __init__(self, table: StringTable) -> None:
         self._table = table
         self._generation = table.generation
         self._stamp = 0
@@ -362,6 +350,24 @@ class _Coder:
                 self._dictionaries.clear()
             self._dictionaries[key] = dictionary
         return dictionary
+
+
+class _CityCoder(_Coder):
+    """For the codes of a city's jurisdictions: hundreds or thousands, always the same, in a mixture of its own in every
+    frame.
+
+    To write all of 6,000 into each frame would make a small one (250 rows) four times as large; to choose those in use
+    costs a frame 10 to 30 us, however long the list is.
+    """
+
+    def __init__(self, table: StringTable) -> None:
+        super().__init__(table)
+        self._all = pa.array([], pa.utf8())
+
+    def _dictionary(self, found: npt.NDArray[np.int32]) -> pa.Array:
+        if len(self._all) != len(self._table):
+            self._all = pa.array(self._table.values, pa.utf8())
+        return self._all.take(pa.array(found))
 
 
 _CODED = pa.dictionary(pa.int32(), pa.utf8())

@@ -23,6 +23,7 @@ from detectors.features import Aggregate
 from schemas.alert import Alert, make_alert_id
 from schemas.observation import Flag, FrameHeader, decode_frame
 from schemas.sources import Source
+from streams.alert_places import place_at
 from streams.cell_view import FeatureUse, WindowView, make_pointer, pointer_parts
 from streams.lanes import FloatArray, IntArray, LanePlan
 from streams.raw_progress import RawKey, RawProgress
@@ -30,6 +31,7 @@ from streams.slots import SlotArray, Slots
 from streams.windows import Rows, WindowGroup
 from topology.grid import Grid
 from topology.jit import kernel
+from topology.jurisdictions import Jurisdictions
 
 NOT_JOINED: Final = int(Flag.LATE | Flag.UNPLACED)
 HALO: Final = int(Flag.HALO)
@@ -96,6 +98,8 @@ class JoinShard:
         raw_partitions: Iterable[RawKey],
         settings: JoinSettings,
         topics: Mapping[Source, str] | None = None,
+        *,
+        jurisdictions: Jurisdictions | None = None,
     ) -> None:
         self.shard = shard
         self.slots = Slots()
@@ -105,6 +109,7 @@ class JoinShard:
         self.groups: dict[int, WindowGroup] = {}
         self.judges: dict[int, list[Judge]] = defaultdict(list)
         self._grid = grid
+        self._jurisdictions = Jurisdictions.empty(grid) if jurisdictions is None else jurisdictions
         self._settings = settings
         self._topics = {source: source.topic for source in Source} | dict(topics or {})
         self._counts_entities = any(f.aggregate is Aggregate.DISTINCT for d in detectors for f in d.features)
@@ -243,6 +248,7 @@ class JoinShard:
         explanation = detector.explain(view, i, verdicts)
         cell, onset_ms = int(view.cells[i]), int(changes.onset_ms[c])
         pointers = view.evidence(i, explanation.evidence_features, detector.rings)
+        lon, lat = float(places[0][c]), float(places[1][c])
         return Alert(
             alert_id=make_alert_id(detector.name, detector.version, cell, onset_ms),
             revision=int(changes.revision[c]),
@@ -251,8 +257,8 @@ class JoinShard:
             detector_version=detector.version,
             category=detector.category,
             cell=cell,
-            lon=round(float(places[0][c]), 7),
-            lat=round(float(places[1][c]), 7),
+            lon=round(lon, 7),
+            lat=round(lat, 7),
             onset_ms=onset_ms,
             window_start_ms=view.end_ms - judge.window_ms,
             window_end_ms=view.end_ms,
@@ -264,6 +270,7 @@ class JoinShard:
             evidence=[self._record_name(pointer) for pointer in pointers[: self._settings.evidence_limit]],
             sentence_zh=explanation.sentence_zh,
             sentence_en=explanation.sentence_en,
+            **place_at(self._jurisdictions, lon, lat, onset_ms)._asdict(),
         )
 
     def _record_name(self, pointer: int) -> str:

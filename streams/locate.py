@@ -38,7 +38,9 @@ from streams.raw_payloads import payloads_at
 from streams.strings import StringTable
 from streams.tasks import end
 from streams.topics import TopicNames
+from topology.addresses import AddressLibrary
 from topology.devices import DeviceRegister
+from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ class LocateService(Service):
         shards: Shards,
         kinds: KindRegistry,
         devices: DeviceRegister | None = None,
+        jurisdictions: Jurisdictions | None = None,
+        addresses: AddressLibrary | None = None,
         options: Mapping[str, Any] | None = None,
         consumer_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -74,6 +78,8 @@ class LocateService(Service):
         self._shards = shards
         self._kinds = kinds
         self._devices = devices
+        self._jurisdictions = jurisdictions
+        self._addresses = addresses
         self._names = names
         tables = (StringTable(), StringTable(), StringTable())
         self._decoder = Decoder(*tables, settings.zones())
@@ -233,6 +239,8 @@ class LocateService(Service):
             self._kinds,
             settings.rules(),
             register=self._devices,
+            jurisdictions=self._jurisdictions,
+            addresses=self._addresses,
             future_bound_ms=settings.future_bound_ms,
         )
         return Locator(settings, placer, self._shards.count, *tables)

@@ -1,9 +1,13 @@
-"""Decoded columns -> placed columns: WGS-84 place, cell, shard and halo, flags, lateness. Pure, and no loop in Python.
+"""Decoded columns -> placed columns: WGS-84 place, cell, shard and halo, jurisdiction, flags, lateness.
+
+Pure, and no loop in Python but over the few tickets that have no coordinates.
 
 What a row can turn out to be here:
 
-- placed, by its own coordinates (converted to WGS-84) or, if it has none, by its device's registered place;
-- unplaced (flag UNPLACED, cell -1): archived, not joined; its shard follows from its entity's id;
+- placed, by its own coordinates (converted to WGS-84) or, if it has none, by its device's registered place, or a ticket
+  by what the address library has for its words;
+- unplaced (flag UNPLACED, cell -1): archived, not joined; its shard follows from its entity's id. A ticket whose words
+  tell no point may still have a jurisdiction;
 - refused: a dead letter, because its time is too far ahead of its arrival or its coordinates are outside the city.
   A refused row never moves the watermark: one broken clock must not make everybody else late.
 """
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,10 +31,13 @@ from schemas.observation import E7, NO_PLACE_E7, Flag, Quality
 from schemas.sources import Source
 from streams.columns import NO_CODE, Columns
 from streams.strings import StringTable
+from streams.ticket_places import TicketPlace, TicketPlaces, with_confidence
+from topology.addresses import AddressLibrary
 from topology.datum import to_wgs84
 from topology.devices import DeviceRegister
 from topology.grid import NO_CELL, GridParams, cell_of
 from topology.jit import kernel
+from topology.jurisdictions import Jurisdictions
 from topology.shards import MAX_HALO, ShardParams, Shards, fnv1a64, halo_of, owner_of
 
 RawKey = tuple[int, int]
@@ -148,14 +155,21 @@ class Placer:
         rules: Mapping[Source, SourceRules],
         *,
         register: DeviceRegister | None = None,
+        jurisdictions: Jurisdictions | None = None,
+        addresses: AddressLibrary | None = None,
         future_bound_ms: int = 300_000,
     ) -> None:
         self._shards = shards
         self._rules = dict(rules)
         self._register = register
         self._future_bound_ms = future_bound_ms
-        self.jurisdictions: tuple[str, ...] = ()
-        """Codes of jurisdictions; a placed row has the number of one of them."""
+        self._areas = jurisdictions if jurisdictions is not None and len(jurisdictions) else None
+        self._words = None if addresses is None else TicketPlaces(addresses, shards.grid)
+        self.jurisdictions = StringTable()
+        """Codes of jurisdictions; a placed row has the number of one of them. Those of the city come first, in their
+        own order; behind them divisions without a boundary that only an address has named."""
+        for code in () if self._areas is None else self._areas.codes:
+            self.jurisdictions.add(code)
         self._kinds = {source: _KindTable(source, kinds, units, registry) for source in Source}
 
     def place(self, columns: Columns, state: WatermarkState) -> tuple[Placed, list[Refusal], WatermarkState]:
@@ -164,6 +178,15 @@ class Placer:
         n = columns.n
         flags = np.zeros(n, dtype=np.uint16)
         lon, lat = self._coordinates(columns, rules, flags)
+        told: dict[int, TicketPlace] = {}
+        if self._words is not None and columns.source is Source.TICKETS:
+            told = {
+                row: place
+                for row in np.flatnonzero(np.isnan(lon)).tolist()
+                if (place := self._words.find(columns.extra.get(row)))
+            }
+        if told:
+            columns, lon, lat = _moved(columns, lon, lat, flags, told)
         known = self._kinds[columns.source].refreshed()
         quality = columns.quality.copy()
         cell = np.empty(n, dtype=np.int64)
@@ -181,9 +204,11 @@ class Placer:
             self._future_bound_ms, rules.lateness_ms, state.max_event_ms,
             flags, quality, cell, lon_e7, lat_e7, shard, halo_row, halo_shard, fate,
         )  # fmt: skip
-        origins = Origins(own, registered, addressed, n - refused - own - registered - addressed)
+        jurisdiction = self._jurisdictions_of(columns, lon, lat, cell, told)
+        outside = 0 if self._areas is None else int(np.count_nonzero((jurisdiction < 0) & (cell >= 0)))
+        origins = Origins(own, registered, addressed, n - refused - own - registered - addressed, outside)
         placed = Placed(
-            columns, cell, lon_e7, lat_e7, flags, quality, shard, _NOWHERE, halo_row[:copies], halo_shard[:copies],
+            columns, cell, lon_e7, lat_e7, flags, quality, shard, jurisdiction, halo_row[:copies], halo_shard[:copies],
             late, refused, origins,
         )  # fmt: skip
         refusals = [self._refusal(columns, int(row), int(fate[row])) for row in np.flatnonzero(fate)] if refused else []
@@ -206,6 +231,31 @@ class Placer:
                 lon, lat = np.where(found, there_lon, lon), np.where(found, there_lat, lat)
         return lon, lat
 
+    def _jurisdictions_of(
+        self,
+        columns: Columns,
+        lon: npt.NDArray[np.float64],
+        lat: npt.NDArray[np.float64],
+        cell: npt.NDArray[np.int64],
+        told: Mapping[int, TicketPlace],
+    ) -> npt.NDArray[np.int32]:
+        """The number of each row's jurisdiction; no array at all when no row can have one.
+
+        Of a ticket placed by its words it is the code that these gave, where the boundaries do not know a finer one.
+        """
+        if self._areas is not None:
+            rows = self._areas.rows_at(lon, lat, cell, columns.event_at_ms)
+        elif told:
+            rows = np.full(columns.n, NO_CODE, dtype=np.int32)
+        else:
+            return _NOWHERE
+        for row, place in told.items():
+            if place.code is not None and (
+                rows[row] < 0 or place.code.startswith(self.jurisdictions.values[rows[row]])
+            ):
+                rows[row] = self.jurisdictions.add(place.code)
+        return rows
+
     def _refusal(self, columns: Columns, row: int, fate: int) -> Refusal:
         if fate == _FUTURE:
             ahead = int(columns.event_at_ms[row] - columns.received_at_ms[row])
@@ -226,6 +276,23 @@ class Placer:
                 Reason.OUTSIDE_CITY, "$.lon", f"expected a place inside the city, got lon {lon:g}, lat {lat:g}{hint}"
             ),
         )
+
+
+def _moved(
+    columns: Columns,
+    lon: npt.NDArray[np.float64],
+    lat: npt.NDArray[np.float64],
+    flags: npt.NDArray[np.uint16],
+    told: Mapping[int, TicketPlace],
+) -> tuple[Columns, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """New columns and coordinates for tickets whose words tell a place; sets their flags."""
+    lon, lat, extra = lon.copy(), lat.copy(), dict(columns.extra)
+    for row, place in told.items():
+        extra[row] = with_confidence(extra[row], place.confidence)
+        if place.point is not None:
+            lon[row], lat[row] = place.point
+            flags[row] |= _PLACE_FROM_ADDRESS
+    return replace(columns, extra=extra), lon, lat
 
 
 class _KindTable:

@@ -23,6 +23,8 @@ from schemas.privacy import mask_text
 from schemas.sources import Source
 from streams import metrics
 from streams.agents import Event, Sender, build_agents
+from streams.alert_places import place_of
+from topology.jurisdictions import Jurisdictions
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +46,18 @@ class _Extra(msgspec.Struct):
 _extra = msgspec.json.Decoder(_Extra)
 
 
-def urgent_alerts(frame: bytes | memoryview, kinds: KindRegistry, topics: Mapping[Source, str]) -> list[Alert]:
+def urgent_alerts(
+    frame: bytes | memoryview, kinds: KindRegistry, topics: Mapping[Source, str], city: Jurisdictions
+) -> list[Alert]:
     """One raise for each ticket in the frame; FrameError when it is none."""
     _, batch = decode_frame(frame)
-    return [_alert(row, kinds, topics) for row in batch.to_pylist()]
+    return [_alert(row, kinds, topics, city) for row in batch.to_pylist()]
 
 
-def _alert(row: Mapping[str, Any], kinds: KindRegistry, topics: Mapping[Source, str]) -> Alert:
+def _alert(row: Mapping[str, Any], kinds: KindRegistry, topics: Mapping[Source, str], city: Jurisdictions) -> Alert:
     extra = _extra.decode(row["extra"] or "{}")
     at_ms = round(row["event_at"].timestamp() * 1000)
-    placed = row["lon_e7"] != NO_PLACE_E7
+    point = (row["lon_e7"] / E7, row["lat_e7"] / E7) if row["lon_e7"] != NO_PLACE_E7 else None
     zh, en = (kinds.title(Source.TICKETS, row["kind"], language=language) for language in ("zh", "en"))
     words = mask_text(extra.text)[:TEXT_CHARS]
     record = f"{topics[Source.of_topic(row['source'])]}:{row['partition']}:{row['offset']}"
@@ -66,8 +70,8 @@ def _alert(row: Mapping[str, Any], kinds: KindRegistry, topics: Mapping[Source, 
         detector_version=VERSION,
         category=row["kind"],
         cell=row["cell"],
-        lon=row["lon_e7"] / E7 if placed else None,
-        lat=row["lat_e7"] / E7 if placed else None,
+        lon=None if point is None else point[0],
+        lat=None if point is None else point[1],
         onset_ms=at_ms,
         window_start_ms=at_ms,
         window_end_ms=at_ms + 1,
@@ -79,18 +83,19 @@ def _alert(row: Mapping[str, Any], kinds: KindRegistry, topics: Mapping[Source, 
         evidence=[record],
         sentence_zh=f"紧急工单（{zh}）：{words}" if words else f"紧急工单（{zh}）",
         sentence_en=f"Urgent ticket ({en}): {words}" if words else f"Urgent ticket ({en})",
+        **place_of(city, row["jurisdiction"], point, at_ms)._asdict(),
     )
 
 
 def build_urgent(
     app: faust.App, *, names_urgent: str, names_alerts: str, kinds: KindRegistry, topics: Mapping[Source, str],
-    sender: Sender,
+    city: Jurisdictions, sender: Sender,
 ) -> None:  # fmt: skip
     """Put the agent into a Faust app that has nothing else: a full buffer of another topic must not hold it up."""
 
     async def take(event: Event) -> None:
         try:
-            alerts = urgent_alerts(event.value, kinds, topics)
+            alerts = urgent_alerts(event.value, kinds, topics, city)
         except (FrameError, msgspec.DecodeError) as error:
             log.error("urgent: passing over %s: %s", event.message.offset, error)
             metrics.BAD_FRAMES.inc()

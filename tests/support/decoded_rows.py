@@ -16,8 +16,10 @@ from streams.locate_core import Locator
 from streams.locate_settings import LocateSettings
 from streams.placing import Placer
 from streams.strings import StringTable
+from topology.addresses import AddressLibrary
 from topology.devices import DeviceRegister
 from topology.grid import Grid
+from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 T0 = 1_782_864_000_000
@@ -94,7 +96,13 @@ class Tables:
         )
 
     def placer(
-        self, settings: LocateSettings, *, shards: Shards = SHARDS, register: DeviceRegister | None = None
+        self,
+        settings: LocateSettings,
+        *,
+        shards: Shards = SHARDS,
+        register: DeviceRegister | None = None,
+        jurisdictions: Jurisdictions | None = None,
+        addresses: AddressLibrary | None = None,
     ) -> Placer:
         return Placer(
             shards,
@@ -103,14 +111,22 @@ class Tables:
             KNOWN,
             settings.rules(),
             register=register,
+            jurisdictions=jurisdictions,
+            addresses=addresses,
             future_bound_ms=settings.future_bound_ms,
         )
 
-    def locator(self, settings: LocateSettings | None = None, *, shards: Shards = SHARDS) -> Locator:
+    def locator(
+        self,
+        settings: LocateSettings | None = None,
+        *,
+        shards: Shards = SHARDS,
+        jurisdictions: Jurisdictions | None = None,
+        addresses: AddressLibrary | None = None,
+    ) -> Locator:
         settings = settings or LocateSettings()
-        return Locator(
-            settings, self.placer(settings, shards=shards), shards.count, self.kinds, self.units, self.device_types
-        )
+        placer = self.placer(settings, shards=shards, jurisdictions=jurisdictions, addresses=addresses)
+        return Locator(settings, placer, shards.count, self.kinds, self.units, self.device_types)
 
 
 def nowhere(offset: int, **changes: object) -> DecodedRow:

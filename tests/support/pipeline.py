@@ -17,7 +17,9 @@ from streams.placing import Placer, RawKey, WatermarkState
 from streams.strings import StringTable
 from streams.urgent import urgent_alerts
 from tests.support.kafka_bytes import T0, raw_batch
+from topology.city import City
 from topology.devices import DeviceRegister
+from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 TOPICS = {source: source.topic for source in Source}
@@ -33,22 +35,27 @@ class Pipeline:
     letters: list[DeadLetter] = field(default_factory=list)
     late: int = 0
     next_offset: dict[RawKey, int] = field(default_factory=dict)
+    city: City | None = None  # whose places are known; None: a bare grid
     now_ms: int = T0  # the wall clock, moved by hand: arrival and idleness are judged by it
 
     def __post_init__(self) -> None:
-        config, detectors, grid = self.config, self.config.build_detectors(), self.config.city.grid()
+        config, detectors = self.config, self.config.build_detectors()
+        grid = config.city.grid() if self.city is None else self.city.grid
+        self._areas = Jurisdictions.empty(grid) if self.city is None else self.city.jurisdictions
         shards = Shards(grid=grid, count=config.topics.shards, reach_rings=max(d.rings for d in detectors))
         tables = StringTable(), StringTable(), StringTable()
         placer = Placer(
             shards, tables[0], tables[1], built_in_kinds(), config.locate.rules(),
             register=DeviceRegister.load(config.city.devices, grid=grid) if config.city.devices else None,
+            jurisdictions=self._areas,
             future_bound_ms=config.locate.future_bound_ms,
         )  # fmt: skip
         self._decoder = Decoder(*tables, config.locate.zones())
         self._locator = Locator(config.locate, placer, shards.count, *tables)
         keys = [(int(source), p) for source, count in self.partitions.items() for p in range(count)]
         self._joins = [
-            JoinShard(shard, grid, detectors, keys, config.join, TOPICS) for shard in range(config.topics.shards)
+            JoinShard(shard, grid, detectors, keys, config.join, TOPICS, jurisdictions=self._areas)
+            for shard in range(config.topics.shards)
         ]
         for key in keys:
             self.next_offset[key] = 0
@@ -80,4 +87,4 @@ class Pipeline:
         urgent = self._locator.feed(decoded.columns, decoded.letters, self.next_offset[key], self.now_ms, at)
         self.late += self._locator.take_counts().late[source]
         for ticket in urgent:
-            self.alerts += urgent_alerts(ticket.data, built_in_kinds(), TOPICS)
+            self.alerts += urgent_alerts(ticket.data, built_in_kinds(), TOPICS, self._areas)
