@@ -16,7 +16,6 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import faust
 
@@ -48,12 +47,11 @@ class _Waiting:
 class Intake:
     """Takes events of the four topics and writes the loop's log."""
 
-    def __init__(self, names: TopicNames, *, log_: Log, sender: Sender, zone: ZoneInfo, live: bool) -> None:
-        """`live`: the loop's time is the wall clock's (see `loop_inputs.check`). `zone`: for times without one."""
+    def __init__(self, names: TopicNames, *, log_: Log, sender: Sender, live: bool) -> None:
+        """`live`: the loop's time is the wall clock's (see `loop_inputs.check`)."""
         self._names = names
         self._log = log_
         self._sender = sender
-        self._zone = zone
         self._live = live
         self._kinds = {
             names.alerts: LoopKind.ALERT,
@@ -116,7 +114,7 @@ class Intake:
 
     async def _read_frame(self, entry: _Waiting) -> None:
         try:
-            for record in ticket_records(entry.event.value or b"", self._names.raw(Source.TICKETS), self._zone):
+            for record in ticket_records(entry.event.value or b"", self._names.raw(Source.TICKETS)):
                 entry.records.append(encode_loop_record(record))
                 metrics.LOOP_INPUTS.labels(LoopKind.TICKETS).inc(len(record.tickets))
                 await asyncio.sleep(0)  # a frame of a replay may hold a hundred thousand

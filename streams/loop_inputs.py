@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -17,10 +16,9 @@ from schemas.action import Id, decode_action
 from schemas.alert import decode_alert
 from schemas.dead_letter import Reason
 from schemas.errors import BadRecord, MessageError
-from schemas.event_time import event_time_ms
 from schemas.json_faults import explain
 from schemas.loop_record import LoopKind, LoopRecord, TicketInLoop, decode_tick
-from schemas.observation import E7, NO_PLACE_E7, Flag, decode_frame
+from schemas.observation import E7, NO_PLACE_E7, decode_frame
 from schemas.privacy import mask_text
 from schemas.raw import MAX_PAYLOAD_BYTES
 
@@ -75,10 +73,10 @@ def readable_action_id(payload: bytes | None) -> str | None:
         return None
 
 
-def ticket_records(payload: bytes, topic: str, zone: ZoneInfo) -> Iterator[LoopRecord]:
+def ticket_records(payload: bytes, topic: str) -> Iterator[LoopRecord]:
     """The tickets of a frame of `placed-tickets`, in the order of their raw partition; FrameError when it is none.
 
-    `topic`: the raw topic that the tickets are of. `zone`: for deadlines that are written without one.
+    `topic`: the raw topic that the tickets are of.
     """
     header, batch = decode_frame(payload)
     arrived_ms = max((cover.arrived_ms for cover in header.covers), default=0)
@@ -90,15 +88,15 @@ def ticket_records(payload: bytes, topic: str, zone: ZoneInfo) -> Iterator[LoopR
             cause_partition=rows[-1]["partition"],
             cause_offset=rows[-1]["offset"],
             arrived_ms=arrived_ms,
-            tickets=[_ticket(row, topic, zone) for row in rows],
+            tickets=[_ticket(row, topic) for row in rows],
         )
 
 
-def _ticket(row: Mapping[str, Any], topic: str, zone: ZoneInfo) -> TicketInLoop:
+def _ticket(row: Mapping[str, Any], topic: str) -> TicketInLoop:
     extra = msgspec.json.decode(row["extra"] or "{}")
     placed = row["lon_e7"] != NO_PLACE_E7
     urgency, parent = extra.get("urgency"), extra.get("parent_ticket_id")
-    confidence = extra.get("place_confidence") if row["flags"] & Flag.PLACE_FROM_ADDRESS else None
+    due_ms, confidence = extra.get("due_ms"), extra.get("place_confidence")  # locate's own: a caller's are renamed
     return TicketInLoop(
         ticket_id=row["entity"],
         category=row["kind"],
@@ -111,17 +109,9 @@ def _ticket(row: Mapping[str, Any], topic: str, zone: ZoneInfo) -> TicketInLoop:
         jurisdiction=row["jurisdiction"],
         confidence=min(1.0, max(0.0, float(confidence))) if isinstance(confidence, int | float) else 1.0,
         parent_ticket_id=parent if isinstance(parent, str) else None,
-        due_ms=_due_ms(extra.get("due_ts"), zone),
+        due_ms=due_ms if type(due_ms) is int else None,
         sentence=mask_text(str(extra.get("text", "")))[:SENTENCE_CHARS],
     )
-
-
-def _due_ms(due_ts: Any, zone: ZoneInfo) -> int | None:
-    """locate has refused tickets whose deadline cannot be read; in a frame of an older one it may be anything."""
-    try:
-        return None if due_ts is None else event_time_ms(due_ts, zone)
-    except BadRecord:
-        return None
 
 
 def _fault(payload: bytes, problem: MessageError) -> BadRecord:

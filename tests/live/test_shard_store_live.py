@@ -81,6 +81,18 @@ async def test_messages_are_read_by_offset_also_large_and_far_apart_ones(kafka: 
         assert await log.read_range(spec.name, 0, 0, 10) == []
 
 
+async def test_many_messages_are_written_in_order_however_large_they_are(kafka: str) -> None:
+    spec = TopicSpec(name="live-many", partitions=2, replication=1, config={"max.message.bytes": str(16 * 1024 * 1024)})
+    values = [f"{number} ".encode() * (1 + number % 50) for number in range(2_000)]
+    values[7] = values[700] = b"x" * LARGE  # larger than a batch is meant to be
+    async with open_log(kafka, spec) as log:
+        await log.append(spec.name, 1, b"before")
+        await log.append_many(spec.name, 1, values)
+        await log.append_many(spec.name, 1, [])
+        found = await log.read_range(spec.name, 1, 0, 10_000)
+        assert [message.value for message in found] == [b"before", *values]
+
+
 async def test_truncation_removes_the_front_and_asking_for_it_says_what_is_gone(kafka: str) -> None:
     spec = TopicSpec(name="live-truncated", partitions=1, replication=1)
     async with open_log(kafka, spec) as log:

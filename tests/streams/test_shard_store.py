@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +77,32 @@ class TroubledSender:
         self.sent.append((topic, partition, key, value))
         return Done(41)
 
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Awaitable[Done]:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.sent.append((topic, partition, batch.closed, batch.values))
+        return asyncio.sleep(0, Done(41))
+
+
+class Batch:
+    """A record batch with room for three values."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self.closed = False
+
+    def append(self, *, key: None, value: bytes, timestamp: None) -> object | None:
+        if len(self.values) == 3:
+            return None
+        self.values.append(value)
+        return object()
+
+    def close(self) -> None:
+        self.closed = True
+
 
 async def test_a_broker_that_is_away_is_waited_for_with_one_message(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -84,6 +112,20 @@ async def test_a_broker_that_is_away_is_waited_for_with_one_message(
     assert await ShardStore(TOPIC, KafkaLog("nowhere:1", sender)).put(2, "k", b"v") == 41
     assert sender.sent == [(TOPIC, 2, b"k", b"v")]
     assert len(caplog.records) == 1
+
+
+async def test_a_batch_that_failed_is_written_again_before_the_one_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_store, "FIRST_PAUSE_S", 0.001)
+    sender = TroubledSender(KafkaConnectionError())
+    await KafkaLog("nowhere:1", sender).append_many(TOPIC, 2, [b"1", b"2", b"3", b"4"])
+    assert sender.sent == [(TOPIC, 2, True, [b"1", b"2", b"3"]), (TOPIC, 2, True, [b"4"])]
+
+
+async def test_a_batch_that_cannot_be_written_keeps_back_the_ones_behind_it() -> None:
+    sender = TroubledSender(TopicAuthorizationFailedError())
+    with pytest.raises(BrokerError, match="Authorization"):
+        await KafkaLog("nowhere:1", sender).append_many(TOPIC, 2, [b"1", b"2", b"3", b"4"])
+    assert sender.sent == []
 
 
 @pytest.mark.parametrize(

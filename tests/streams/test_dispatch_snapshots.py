@@ -1,0 +1,152 @@
+"""Snapshots of the loop: only what changed is written, old parts do not pile up, a late owner does no harm."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from schemas.errors import BrokerError
+from streams.dispatch_snapshots import DELETE_EVERY, MOVE_BEYOND, LoopSnapshots
+from streams.shard_store import ShardStore
+from tests.support.memory_log import MemoryLog
+
+
+class State:
+    """Named numbers."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.dirty: set[str] = set()
+
+    def set(self, name: str, number: int) -> None:
+        self.numbers[name] = number
+        self.dirty.add(name)
+
+    def dirty_parts(self) -> Mapping[str, bytes]:
+        names, self.dirty = self.dirty, set()
+        return {name: str(self.numbers[name]).encode() for name in sorted(names)}
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        self.numbers = {name: int(part) for name, part in parts.items()}
+
+
+def make(log: MemoryLog) -> LoopSnapshots:
+    return LoopSnapshots(ShardStore("loop-state", log), log, parts_topic="loop-parts")
+
+
+async def restored(log: MemoryLog) -> tuple[int | None, dict[str, int]]:
+    state = State()
+    return await make(log).read(state), state.numbers
+
+
+async def test_there_is_nothing_to_restore_before_the_first_snapshot() -> None:
+    assert await restored(MemoryLog()) == (None, {})
+
+
+async def test_a_snapshot_comes_back_and_only_what_changed_is_written() -> None:
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    for name in "abc":
+        state.set(name, 1)
+    await snapshots.write(snapshots.capture(state, 10))
+    state.set("b", 2)
+    await snapshots.write(snapshots.capture(state, 20))
+    assert len(log.messages["loop-parts", 0]) == 4
+    assert await restored(log) == (20, {"a": 1, "b": 2, "c": 1})
+
+
+async def test_a_capture_does_not_see_what_changes_while_it_is_written() -> None:
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    state.set("a", 1)
+    captured = snapshots.capture(state, 10)
+    state.set("a", 2)
+    await snapshots.write(captured)
+    assert await restored(log) == (10, {"a": 1})
+
+
+async def test_a_crash_between_parts_and_manifest_leaves_the_snapshot_before() -> None:
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    state.set("a", 1)
+    await snapshots.write(snapshots.capture(state, 10))
+    state.set("a", 2)
+    captured = snapshots.capture(state, 20)
+    await log.append("loop-parts", 0, captured.parts["a"])  # and then the worker was killed
+    assert await restored(log) == (10, {"a": 1})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_parts_topic_stays_short_also_when_most_parts_never_change_again(seed: int) -> None:
+    chance = random.Random(seed)
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    for number in range(30):
+        state.set(f"p{number}", number)
+    for offset in range(600):
+        state.set(f"p{chance.randint(0, 2)}", offset)
+        await snapshots.write(snapshots.capture(state, offset))
+        if offset % 37 == 0:
+            log.compact("loop-state", 0)
+            snapshots = make(log)  # another owner
+            state = State()
+            assert await snapshots.read(state) == offset
+    assert len(log.messages["loop-parts", 0]) < (MOVE_BEYOND + 1) * 30 + 2 * DELETE_EVERY
+    assert await restored(log) == (599, state.numbers)
+
+
+async def test_an_owner_that_was_paused_cannot_put_its_older_state_in_place_of_a_newer_one() -> None:
+    log, state = MemoryLog(), State()
+    paused = make(log)
+    state.set("a", 1)
+    await paused.write(paused.capture(state, 10))
+    state.set("a", 2)
+    late = paused.capture(state, 15)
+    successor, own = make(log), State()
+    assert await successor.read(own) == 10
+    own.set("a", 5)
+    await successor.write(successor.capture(own, 30))
+    await paused.write(late)
+    log.compact("loop-state", 0)
+    assert await restored(log) == (30, {"a": 5})
+
+
+async def test_a_late_manifest_whose_parts_are_gone_is_passed_over() -> None:
+    log, state = MemoryLog(), State()
+    paused, successor = make(log), make(log)
+    state.set("a", 1)
+    await paused.write(paused.capture(state, 50))  # it was ahead, and nobody knew
+    own = State()
+    own.set("a", 2)
+    await successor.write(successor.capture(own, 30))
+    await log.truncate_before("loop-parts", 0, 1)
+    assert await restored(log) == (30, {"a": 2})
+
+
+async def test_manifests_of_earlier_owners_are_cleared_away() -> None:
+    log = MemoryLog()
+    for offset in (10, 20, 30):
+        snapshots, state = make(log), State()
+        await snapshots.read(state)
+        state.set("a", offset)
+        await snapshots.write(snapshots.capture(state, offset))
+    assert len(await ShardStore("loop-state", log).load(0)) == 1
+
+
+async def test_when_no_snapshot_can_be_used_that_is_said_and_nothing_begins_from_scratch() -> None:
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    state.set("a", 1)
+    await snapshots.write(snapshots.capture(state, 10))
+    log.messages["loop-parts", 0].clear()
+    with pytest.raises(BrokerError, match="none of 1 can be used"):
+        await restored(log)
+
+
+async def test_a_damaged_manifest_is_refused_with_its_name() -> None:
+    log = MemoryLog()
+    await ShardStore("loop-state", log).put(0, "manifest-x", b"\xc1garbage")
+    with pytest.raises(BrokerError, match="damaged manifest in loop-state"):
+        await restored(log)
