@@ -7,6 +7,8 @@ section's settings live beside the code that uses them. The sentence under a fie
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +25,8 @@ from streams.join_core import JoinSettings
 from streams.locate_settings import LocateSettings
 from streams.metrics import DEFAULT_HOST, DEFAULT_PORT
 from streams.topics import TopicNames, TopicSpec, TopicsSettings, topic_specs
+from topology.city import DEFAULT_CITY, City, city_folder, load_city_file
+from topology.city_file import CityFile
 from topology.grid import Grid
 
 SECTION_RULES = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -139,40 +143,48 @@ class ClickHouseSettings(BaseModel):
 
 
 class CitySettings(BaseModel):
-    """The ground that is watched: a grid of square cells. The default box holds Shanghai."""
+    """The city that is watched. Its folder says where its districts are and who answers for what; `tongguan city new`
+    makes one, `tongguan city check` tells what is wrong with one. A setting here counts before what the folder says."""
 
     model_config = SECTION_RULES
 
-    west: Annotated[float, Field(ge=-180, le=180)] = 120.85
-    """Western edge, degrees of longitude, WGS-84."""
-    south: Annotated[float, Field(ge=-85, le=85)] = 30.65
+    folder: Annotated[str | None, Field(min_length=1)] = None
+    """A city folder, or the name of one that comes with Tongguan: shanghai. Unset: shanghai; but with any edge of a box
+    of your own below, a bare grid without places and offices, where everything goes to one duty desk."""
+    west: Annotated[float | None, Field(ge=-180, le=180)] = None
+    """Western edge of the grid, degrees of longitude, WGS-84. Unset, as the edges below: the folder's or Shanghai's."""
+    south: Annotated[float | None, Field(ge=-85, le=85)] = None
     """Southern edge, degrees of latitude, WGS-84."""
-    east: Annotated[float, Field(ge=-180, le=180)] = 122.0
+    east: Annotated[float | None, Field(ge=-180, le=180)] = None
     """Eastern edge, degrees of longitude, WGS-84."""
-    north: Annotated[float, Field(ge=-85, le=85)] = 31.9
+    north: Annotated[float | None, Field(ge=-85, le=85)] = None
     """Northern edge, degrees of latitude, WGS-84."""
-    cell_m: Annotated[float, Field(ge=1, le=100_000)] = 100.0
-    """Edge of a cell in metres; 100 m is the ten-thousand-metre unit grid (万米单元网格)."""
+    cell_m: Annotated[float | None, Field(ge=1, le=100_000)] = None
+    """Edge of a cell in metres. Unset: the folder's, else 100 m, the ten-thousand-metre unit grid (万米单元网格)."""
     cell_deg: Annotated[float | None, Field(gt=0, le=1)] = None
     """Edge of a cell in degrees, both ways; where it is given, cell_m does not count."""
-    zone: str = "Asia/Shanghai"
-    """Time zone in which commands show times and read those written without one. Records have their own rule."""
+    zone: str | None = None
+    """Time zone of working hours and of dates in the folder's files, in which commands show times and read those
+    written without one. Unset: the folder's, else Asia/Shanghai. Records have their own rule."""
     devices: Path | None = None
-    """Device register (CSV or JSON lines: device_id, lon, lat): places of devices whose records carry none."""
+    """Device register (CSV or JSON lines: device_id, lon, lat): places of devices whose records carry none. Unset: the
+    folder's devices.csv, if it has one."""
     kinds: Path | None = None
     """Registry of known metrics, events and ticket categories. Unset: the one that comes with Tongguan."""
 
     @model_validator(mode="after")
     def _has_an_area(self) -> Self:
-        if self.west >= self.east:
+        if self.west is not None and self.east is not None and self.west >= self.east:
             raise ValueError(f"west={self.west} must be less than east={self.east}")
-        if self.south >= self.north:
+        if self.south is not None and self.north is not None and self.south >= self.north:
             raise ValueError(f"south={self.south} must be less than north={self.north}")
         return self
 
     @field_validator("zone")
     @classmethod
-    def _is_a_zone(cls, zone: str) -> str:
+    def _is_a_zone(cls, zone: str | None) -> str | None:
+        if zone is None:
+            return None
         try:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -180,13 +192,49 @@ class CitySettings(BaseModel):
         return zone
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there is only a grid: a box of one's own, and no folder."""
+        return self.folder is None and any(edge is not None for edge in (self.west, self.south, self.east, self.north))
+
+    @property
     def zone_info(self) -> ZoneInfo:
-        return ZoneInfo(self.zone)
+        return ZoneInfo(self.zone or self._file().zone)
 
     def grid(self) -> Grid:
-        if self.cell_deg is not None:
-            return Grid.degrees(self.west, self.south, self.east, self.north, self.cell_deg)
-        return Grid.metric(self.west, self.south, self.east, self.north, cell_m=self.cell_m)
+        """The grid in force. Raises SettingsError where the folder's `city.toml` cannot be used."""
+        file = self._file()
+        west = file.west if self.west is None else self.west
+        south = file.south if self.south is None else self.south
+        east = file.east if self.east is None else self.east
+        north = file.north if self.north is None else self.north
+        cell_deg = self.cell_deg if self.cell_deg is not None or self.cell_m is not None else file.cell_deg
+        if cell_deg is not None:
+            return Grid.degrees(west, south, east, north, cell_deg)
+        return Grid.metric(west, south, east, north, cell_m=file.cell_m if self.cell_m is None else self.cell_m)
+
+    def load(self) -> City:
+        """The city in force, read once in a process. Raises SettingsError with every problem of its files."""
+        return _load_city(self)
+
+    def _file(self) -> CityFile:
+        """What the folder says of the city as a whole; Shanghai's where there is no folder."""
+        return _city_file(city_folder(self.folder or DEFAULT_CITY))
+
+
+@lru_cache(maxsize=8)
+def _city_file(folder: Path) -> CityFile:
+    return load_city_file(folder)
+
+
+@lru_cache(maxsize=2)
+def _load_city(settings: CitySettings) -> City:
+    grid = settings.grid()
+    zone = settings.zone_info.key
+    if settings.is_bare:
+        city = City.bare(grid, zone)
+    else:
+        city = City.load(settings.folder or DEFAULT_CITY, grid=grid, zone=zone)
+    return city if settings.devices is None else replace(city, devices_path=settings.devices)
 
 
 class MetricsSettings(BaseModel):
@@ -241,6 +289,10 @@ class TongguanConfig(BaseModel):
     def build_detectors(self) -> tuple[Detector[Any], ...]:
         """The chosen detectors, ready to judge. Raises SettingsError with all problems."""
         return build_detectors([choice.model_dump(by_alias=True, exclude_none=True) for choice in self.detectors])
+
+    def load_city(self) -> City:
+        """The city with its places, offices, lists and calendar, read once in a process. Raises SettingsError."""
+        return self.city.load()
 
     @property
     def topic_names(self) -> TopicNames:

@@ -28,9 +28,11 @@ def show(path: Path | None, *, as_json: bool) -> None:
 def check(path: Path | None) -> None:
     """Say that the configuration is good; problems come as SettingsError."""
     loaded = load_config(path)
+    city = loaded.config.load_city()
     say(f"good 配置无误: {loaded.file or 'no file, defaults only'}", style="green")
-    cells = loaded.config.city.grid()
-    say(f"  grid {cells.nx} x {cells.ny} cells, {loaded.config.topics.shards} shards")
+    counts = f"{len(city.jurisdictions)} jurisdictions, {len(city.departments)} departments"
+    say(f"  city {city.name_zh} {city.name_en}: {counts}")
+    say(f"  grid {city.grid.nx} x {city.grid.ny} cells, {loaded.config.topics.shards} shards")
     for choice in loaded.config.detectors:
         say(f"  detector {choice.name}")
 

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from deploy.config import TongguanConfig
 from schemas.errors import SettingsError
+from topology.city import shipped_cities
 
 DEFAULT_FILE: Final = Path("tongguan.toml")
 ENV_PREFIX: Final = "TONGGUAN_"
@@ -88,7 +89,12 @@ def load_config(path: Path | None = None, *, environ: Mapping[str, str] = os.env
     missing = _missing_files(raw, config)
     if missing:
         raise SettingsError(missing)
-    return Loaded(_from_file_folder(raw, config), raw.file, tuple(sorted(raw.variables.values())))
+    config = _from_file_folder(raw, config)
+    try:
+        config.city.grid()
+    except SettingsError as error:
+        raise SettingsError(f"{raw.place(('city', 'folder'))}: city: {problem}" for problem in error.problems) from None
+    return Loaded(config, raw.file, tuple(sorted(raw.variables.values())))
 
 
 def _read_file(raw: _Raw, path: Path) -> None:
@@ -355,12 +361,18 @@ def _from_file_folder(raw: _Raw, config: TongguanConfig) -> TongguanConfig:
     def absolute(path: Path_, file: Path | None) -> Path | None:
         return None if file is None else _folder(raw, path) / file.expanduser()
 
+    def city_at(folder: str | None) -> str | None:
+        if folder is None or folder in shipped_cities():
+            return folder
+        return str(_folder(raw, ("city", "folder")) / Path(folder).expanduser())
+
     data_folder = _folder(raw, ("data_dir",)) if "data_dir" in raw.values else Path.cwd()
     return config.model_copy(
         update={
             "data_dir": data_folder / config.data_dir.expanduser(),
             "city": city.model_copy(
                 update={
+                    "folder": city_at(city.folder),
                     "devices": absolute(("city", "devices"), city.devices),
                     "kinds": absolute(("city", "kinds"), city.kinds),
                 }

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.text import Text
@@ -57,7 +56,7 @@ def run(*, speed: float, folder: Path) -> None:
     """Show the demo; ends with 130 when interrupted. Raises DemoFailed when it does not show what it should."""
     began = time.monotonic()
     records = demo_recording.read()
-    screen = Screen(ZoneInfo(CitySettings().zone))
+    screen = Screen(CitySettings().zone_info)
     with _asked_to_stop() as stop:
         try:
             screen.title()

@@ -7,6 +7,7 @@
     deadlines.csv          and how long it may take (topology.deadlines)
     calendar/*.json        holiday notices (topology.work_calendar); optional, as is what follows
     addresses.csv          places of addresses (topology.addresses)
+    networks.csv           roads and drains (topology.networks)
     population.csv         inhabitants of jurisdictions (topology.population)
     devices.csv            places of devices (topology.devices)
 
@@ -30,12 +31,14 @@ from topology.departments import Department, Departments, read_departments
 from topology.grid import Grid
 from topology.jurisdictions import Jurisdictions, Level
 from topology.levels import Jurisdiction
+from topology.networks import Networks
 from topology.population import read_population
 from topology.responsibilities import Responsibilities, read_responsibilities
 from topology.work_calendar import WorkCalendar, read_notices
 
 BUILT_IN: Final = Path(__file__).with_name("cities")
 """The cities that come with the package; each is known by its folder's name."""
+DEFAULT_CITY: Final = "shanghai"
 BARE_CODE: Final = "000000"
 DUTY_DESK: Final = "duty-desk"
 
@@ -58,6 +61,7 @@ class City:
     responsibilities: Responsibilities
     deadlines: Deadlines
     calendar: WorkCalendar
+    networks: Networks
     devices_path: Path | None
     duty_desk: str
     population: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +85,7 @@ class City:
             responsibilities=Responsibilities([]),
             deadlines=Deadlines.plain(),
             calendar=WorkCalendar(zone),
+            networks=Networks.empty(),
             devices_path=None,
             duty_desk=DUTY_DESK,
         )
@@ -92,12 +97,9 @@ class City:
         `grid` and `zone` count before those of `city.toml`. Raises SettingsError with every problem of every file.
         """
         folder = city_folder(folder)
+        _check_folder(folder)
         report = FileReport()
-        if not folder.is_dir():
-            raise SettingsError(f"{folder}: no such folder; {_WAYS}")
         file = read_city_file(folder, report)
-        if file is None and not (folder / NAME).is_file():
-            raise SettingsError(f"{folder}: not a city folder, for it has no {NAME}; {_WAYS}")
         if file is not None and zone is not None:
             file = replace(file, zone=zone)
         return _Loading(folder, report, grid).city(file)
@@ -127,11 +129,26 @@ def city_folder(folder: Path | str) -> Path:
     return Path(folder)
 
 
+def load_city_file(folder: Path) -> CityFile:
+    """Only the folder's `city.toml`. Raises SettingsError with every problem of it."""
+    _check_folder(folder)
+    report = FileReport()
+    file = read_city_file(folder, report)
+    if file is None:
+        raise SettingsError(report.all_problems())
+    return file
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        ways = f"`tongguan city new` makes one; {', '.join(shipped_cities())} comes with Tongguan"
+        raise SettingsError(f"{folder}: no such city folder; {ways}")
+    if not (folder / NAME).is_file():
+        raise SettingsError(f"{folder}: not a city folder, for it has no {NAME}; `tongguan city new` makes one")
+
+
 def shipped_cities() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in BUILT_IN.iterdir() if (path / NAME).is_file()))
-
-
-_WAYS: Final = "`tongguan city new` makes one, `tongguan city check` tells what is wrong with one"
 
 
 class _Loading:
@@ -155,6 +172,7 @@ class _Loading:
         calendar = WorkCalendar(file.zone, file.hours, notices)
         deadlines = read_deadlines(folder / "deadlines.csv", calendar.working_day_ms, report)
         addresses = self._addresses(file, jurisdictions)
+        networks = self._networks(file)
         population = self._population(places)
         devices_path = self._optional("devices.csv")
         if file.duty_desk not in departments and len(departments):
@@ -176,6 +194,7 @@ class _Loading:
             responsibilities=responsibilities,
             deadlines=deadlines,
             calendar=calendar,
+            networks=networks,
             devices_path=devices_path,
             duty_desk=file.duty_desk,
             population=population,
@@ -191,6 +210,14 @@ class _Loading:
         if found is not None:
             self._report.warnings += found.warnings
         return found
+
+    def _networks(self, file: CityFile) -> Networks:
+        path = self._optional("networks.csv")
+        if path is None:
+            return Networks.empty()
+        found = self._tried(lambda: Networks.load(path, default_datum=file.datum, grid=self._grid or file.grid()))
+        self._report.warnings += () if found is None else found.warnings
+        return found or Networks.empty()
 
     def _population(self, places: Sequence[Jurisdiction] | None) -> Mapping[str, int]:
         path = self._optional("population.csv")

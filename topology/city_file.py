@@ -179,10 +179,10 @@ class _Reader:
         self._good = False
         self._report.problem(self._path, self._line(key), f"{key}: {text}")
 
-    def _line(self, key: str) -> int | None:
-        """Where a key, or a table of that name, is written; good enough for messages."""
+    def _line(self, key: str) -> int:
+        """Where a key, or a table of that name, is written; the first line for one that is not. Good for messages."""
         match = re.search(rf"^[ \t]*\[?[ \t]*{re.escape(key)}[ \t]*[=\]]", self._text, re.MULTILINE)
-        return None if match is None else self._text.count("\n", 0, match.start()) + 1
+        return 1 if match is None else self._text.count("\n", 0, match.start()) + 1
 
 
 _LIST: Final = ", ".join(_KNOWN)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.config import ClickHouseSettings, KafkaSettings, TongguanConfig
+from deploy.config import CitySettings, ClickHouseSettings, KafkaSettings, TongguanConfig
 from deploy.config_command import plain
 from deploy.config_load import load_config
 from deploy.config_sample import sample_toml
 from schemas.errors import SettingsError
+from topology.grid import Grid
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_configs").glob("*.toml"))
@@ -179,3 +180,113 @@ def test_detectors_are_built_as_chosen() -> None:
         environ={"TONGGUAN_DETECTORS": '[{"name": "waterlogging"}, {"name": "waterlogging", "as": "deep_water"}]'}
     ).config.build_detectors()
     assert [detector.name for detector in detectors] == ["waterlogging", "deep_water"]
+
+
+# --- the city ---------------------------------------------------------------------------------------------------------
+
+
+def a_city(folder: Path, *, zone: str = "America/New_York") -> Path:
+    """A small city folder that loads."""
+    folder.mkdir(parents=True)
+    (folder / "boundaries").mkdir()
+    square = "[[[-71.2,42.2],[-70.9,42.2],[-70.9,42.4],[-71.2,42.4],[-71.2,42.2]]]"
+    for name, text in {
+        "city.toml": f'code = "boston"\nname_zh = "波士顿"\nname_en = "Boston"\nzone = "{zone}"\nduty_desk = "desk"\n'
+        "west = -71.2\nsouth = 42.2\neast = -70.9\nnorth = 42.4\ncell_deg = 0.001\n",
+        "departments.csv": "id,name_zh,level,jurisdiction\ndesk,值班台,city,boston\n",
+        "responsibilities.csv": "category,jurisdiction,lead\n*,*,desk\n",
+        "deadlines.csv": "category,severity,accept,handle,verify,clock\n*,0,1h,1d,1d,working\n",
+        "devices.csv": "device_id,lon,lat\nD1,-71.05,42.35\n",
+        "boundaries/boston.geojson": '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": '
+        '{"code": "boston", "name": "波士顿", "level": "city"}, "geometry": {"type": "Polygon", "coordinates": '
+        f"{square}}}}}]}}",
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_nothing_set_is_the_shanghai_that_ships() -> None:
+    config = TongguanConfig()
+    city = config.load_city()
+    assert (city.code, city.zone, city.name_en) == ("310000", "Asia/Shanghai", "Shanghai")
+    assert city.grid == config.city.grid()
+    assert config.city.zone_info.key == "Asia/Shanghai"
+    assert config.load_city() is city, "a process reads its city once"
+
+
+def test_box_without_folder_is_a_bare_grid() -> None:
+    config = TongguanConfig(city=CitySettings(west=0.0, east=1.0, south=0.0, north=1.0, cell_deg=0.01))
+    city = config.load_city()
+    assert city.folder is None and len(city.jurisdictions) == 0
+    assert (city.grid.nx, city.grid.ny) == (100, 100)
+    assert city.duty_desk in city.departments
+    assert city.zone == "Asia/Shanghai"
+
+
+def test_edges_of_ones_own_leave_the_others_where_shanghai_has_them() -> None:
+    settings = CitySettings(east=121.5)
+    assert settings.is_bare
+    assert settings.grid() == Grid.metric(120.85, 30.65, 121.5, 31.9)
+
+
+def test_cells_of_shanghai_are_those_of_the_box_that_earlier_versions_had() -> None:
+    # archived cells keep their meaning: the box only grew towards the east
+    before = Grid.metric(120.85, 30.65, 122.0, 31.9)
+    for lon, lat in ((120.8501, 30.6501), (121.4737, 31.2304), (121.9999, 31.8999)):
+        assert TongguanConfig().city.grid().cell(lon, lat) == before.cell(lon, lat)
+
+
+def test_folder_counts_from_the_file_and_brings_box_zone_and_devices(tmp_path: Path) -> None:
+    folder = a_city(tmp_path / "cities" / "boston")
+    path = tmp_path / "tongguan.toml"
+    path.write_text('[city]\nfolder = "cities/boston"\n', encoding="utf-8")
+    config = load_config(path, environ={}).config
+    city = config.load_city()
+    assert city.folder == folder
+    assert config.city.grid() == city.grid == Grid.degrees(-71.2, 42.2, -70.9, 42.4, 0.001)
+    assert config.city.zone_info.key == city.zone == "America/New_York"
+    assert city.devices_path == folder / "devices.csv"
+
+
+def test_settings_count_before_what_the_folder_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("device_id,lon,lat\n", encoding="utf-8")
+    settings = CitySettings(
+        folder=str(a_city(tmp_path / "boston")),
+        west=-71.1,
+        cell_m=200.0,
+        zone="UTC",
+        devices=tmp_path / "mine.csv",
+    )
+    assert not settings.is_bare
+    city = settings.load()
+    assert city.grid == settings.grid() == Grid.metric(-71.1, 42.2, -70.9, 42.4, cell_m=200.0)
+    assert city.zone == city.calendar.zone == "UTC"
+    assert city.devices_path == tmp_path / "mine.csv"
+
+
+def test_city_that_ships_is_known_by_its_name_wherever_the_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "tongguan.toml"
+    path.write_text('[city]\nfolder = "shanghai"\n', encoding="utf-8")
+    assert load_config(path, environ={}).config.load_city().code == "310000"
+
+
+def test_folder_that_is_no_city_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "tongguan.toml"
+    path.write_text('\n[city]\nfolder = "nowhere"\n', encoding="utf-8")
+    (problem,) = problems_of(path)
+    assert problem.startswith(
+        f"{path}:3: city: {tmp_path / 'nowhere'}: no such city folder; `tongguan city new` makes one"
+    )
+    (tmp_path / "nowhere").mkdir()
+    assert "not a city folder, for it has no city.toml" in problems_of(path)[0]
+    (tmp_path / "nowhere" / "city.toml").write_text('code = ""\nzone = "Mars"\n', encoding="utf-8")
+    told = problems_of(path)
+    assert len(told) == 9
+    assert f"{path}:3: city: {tmp_path / 'nowhere' / 'city.toml'}:2: zone: 'Mars' is no time zone" in told[-1]
+
+
+def test_box_that_crosses_the_folders_edge_is_refused_with_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "tongguan.toml"
+    path.write_text(f'[city]\nfolder = "{a_city(tmp_path / "boston")}"\nwest = 10.0\n', encoding="utf-8")
+    (problem,) = problems_of(path)
+    assert "city: grid: west=10.0 and east=-70.9 must be degrees" in problem
