@@ -55,6 +55,54 @@ def demo(
     run(speed=speed, folder=data_dir)
 
 
+@app.command(epilog="Example: tongguan replay tickets_boston --speed 3600 --dry-run")
+def replay(
+    data_set: Annotated[
+        str | None, typer.Argument(metavar="[SET]", help="Name of a set (see --list), or a mapping file of your own.")
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the set's files; else the extract that ships.", show_default=False)
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0, max=1e9, help="Times the pace of the recording; 0 is as fast as possible.")
+    ] = 1.0,
+    limit: Limit = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Only from this event time on.", show_default=False)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only before this event time.", show_default=False)] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing: show the first records and the counts.")
+    ] = False,
+    anywhere: Annotated[bool, typer.Option("--anywhere", help="Send even what lies outside the city.")] = False,
+    list_sets: Annotated[bool, typer.Option("--list", help="Show the sets there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send recorded real data at n-fold speed, event times kept. 按倍速回放真实录制数据，保留事件时间。"""
+    if list_sets:
+        from deploy.replay.listing import show_sets
+
+        show_sets(as_json=as_json)
+        return
+    if data_set is None:
+        raise typer.BadParameter("name a data set, or see --list", param_hint="SET")
+    from deploy.replay_command import run
+
+    run(
+        config,
+        data_set,
+        folder=data_dir,
+        speed=speed,
+        limit=limit,
+        since=since,
+        until=until,
+        dry_run=dry_run,
+        anywhere=anywhere,
+        as_json=as_json,
+    )
+
+
 @app.command(epilog="Example: tongguan up")
 def up(
     config: ConfigFile = None,
