@@ -37,8 +37,8 @@ from streams.placing import Placer, RawKey
 from streams.raw_payloads import payloads_at
 from streams.strings import StringTable
 from streams.tasks import end
+from streams.ticket_places import Addresses
 from streams.topics import TopicNames
-from topology.addresses import AddressLibrary
 from topology.devices import DeviceRegister
 from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
@@ -68,7 +68,7 @@ class LocateService(Service):
         kinds: KindRegistry,
         devices: DeviceRegister | None = None,
         jurisdictions: Jurisdictions | None = None,
-        addresses: AddressLibrary | None = None,
+        addresses: Addresses | None = None,
         options: Mapping[str, Any] | None = None,
         consumer_options: Mapping[str, Any] | None = None,
     ) -> None:

@@ -31,8 +31,7 @@ from schemas.observation import E7, NO_PLACE_E7, Flag, Quality
 from schemas.sources import Source
 from streams.columns import NO_CODE, Columns
 from streams.strings import StringTable
-from streams.ticket_places import TicketPlace, TicketPlaces, with_confidence
-from topology.addresses import AddressLibrary
+from streams.ticket_places import Addresses, TicketPlace, TicketPlaces, lies_in, with_confidence
 from topology.datum import to_wgs84
 from topology.devices import DeviceRegister
 from topology.grid import NO_CELL, GridParams, cell_of
@@ -156,7 +155,7 @@ class Placer:
         *,
         register: DeviceRegister | None = None,
         jurisdictions: Jurisdictions | None = None,
-        addresses: AddressLibrary | None = None,
+        addresses: Addresses | None = None,
         future_bound_ms: int = 300_000,
     ) -> None:
         self._shards = shards
@@ -250,9 +249,7 @@ class Placer:
         else:
             return _NOWHERE
         for row, place in told.items():
-            if place.code is not None and (
-                rows[row] < 0 or place.code.startswith(self.jurisdictions.values[rows[row]])
-            ):
+            if place.code is not None and (rows[row] < 0 or lies_in(place.code, self.jurisdictions.values[rows[row]])):
                 rows[row] = self.jurisdictions.add(place.code)
         return rows
 

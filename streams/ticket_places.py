@@ -7,15 +7,22 @@ says nothing, and refines one that names no more than a district. Pure: the same
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from topology.addresses import AddressLibrary, Resolved
+from topology.addresses import Resolved
 from topology.grid import NO_CELL, Grid
-from topology.levels import Level
 
 _SAYS_NOTHING: Final = ("empty", "unknown")
+
+
+class Addresses(Protocol):
+    """The part of an AddressLibrary that is used here."""
+
+    def resolve(self, text: str) -> Resolved:
+        """What an address text says; pure, and never raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class TicketPlace:
 class TicketPlaces:
     """Asks the city's address library. May run in any thread."""
 
-    def __init__(self, library: AddressLibrary, grid: Grid) -> None:
+    def __init__(self, library: Addresses, grid: Grid) -> None:
         self._library = library
         self._grid = grid
 
@@ -55,6 +62,13 @@ def with_confidence(extra: bytes, confidence: float) -> bytes:
     return b'%b,"place_confidence":%b}' % (extra[:-1], msgspec.json.encode(confidence))
 
 
+def lies_in(code: str, above: str) -> bool:
+    """Whether a division is, or lies in, the one `above`, by their official codes: 310104003 in 310104 in 310000."""
+    while len(above) <= 6 and above.endswith("00"):
+        above = above[:-2]
+    return code.startswith(above)
+
+
 class _Words(msgspec.Struct):
     address: str = ""
     text: str = ""
@@ -69,5 +83,4 @@ def _refined(by_address: Resolved, by_text: Resolved) -> Resolved:
         return by_text if by_address.reason in _SAYS_NOTHING else by_address
     if by_text.code is None:
         return by_address
-    inside = by_address.level is Level.CITY or by_text.code.startswith(by_address.code)
-    return by_text if inside else by_address
+    return by_text if lies_in(by_text.code, by_address.code) else by_address

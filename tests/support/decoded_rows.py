@@ -16,7 +16,7 @@ from streams.locate_core import Locator
 from streams.locate_settings import LocateSettings
 from streams.placing import Placer
 from streams.strings import StringTable
-from topology.addresses import AddressLibrary
+from streams.ticket_places import Addresses
 from topology.devices import DeviceRegister
 from topology.grid import Grid
 from topology.jurisdictions import Jurisdictions
@@ -102,7 +102,7 @@ class Tables:
         shards: Shards = SHARDS,
         register: DeviceRegister | None = None,
         jurisdictions: Jurisdictions | None = None,
-        addresses: AddressLibrary | None = None,
+        addresses: Addresses | None = None,
     ) -> Placer:
         return Placer(
             shards,
@@ -122,7 +122,7 @@ class Tables:
         *,
         shards: Shards = SHARDS,
         jurisdictions: Jurisdictions | None = None,
-        addresses: AddressLibrary | None = None,
+        addresses: Addresses | None = None,
     ) -> Locator:
         settings = settings or LocateSettings()
         placer = self.placer(settings, shards=shards, jurisdictions=jurisdictions, addresses=addresses)

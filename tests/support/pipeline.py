@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deploy.config import TongguanConfig
 from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
 from schemas.kinds import built_in_kinds
+from schemas.observation import Flag, decode_frame
 from schemas.sources import Source
 from streams.decode import Decoder
 from streams.join_core import JoinShard
 from streams.locate_core import Locator
 from streams.placing import Placer, RawKey, WatermarkState
 from streams.strings import StringTable
+from streams.ticket_places import Addresses
 from streams.urgent import urgent_alerts
 from tests.support.kafka_bytes import T0, raw_batch
 from topology.city import City
@@ -36,6 +39,8 @@ class Pipeline:
     late: int = 0
     next_offset: dict[RawKey, int] = field(default_factory=dict)
     city: City | None = None  # whose places are known; None: a bare grid
+    addresses: Addresses | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)  # what the archive would keep: no halo
     now_ms: int = T0  # the wall clock, moved by hand: arrival and idleness are judged by it
 
     def __post_init__(self) -> None:
@@ -48,6 +53,7 @@ class Pipeline:
             shards, tables[0], tables[1], built_in_kinds(), config.locate.rules(),
             register=DeviceRegister.load(config.city.devices, grid=grid) if config.city.devices else None,
             jurisdictions=self._areas,
+            addresses=self.addresses,
             future_bound_ms=config.locate.future_bound_ms,
         )  # fmt: skip
         self._decoder = Decoder(*tables, config.locate.zones())
@@ -74,6 +80,7 @@ class Pipeline:
         self.letters += flush.dead_letters
         for frame in flush.frames:
             self.alerts += self._joins[frame.shard].process(frame.data)
+            self.rows += [row for row in decode_frame(frame.data)[1].to_pylist() if not row["flags"] & Flag.HALO]
 
     def _feed(self, key: RawKey, payloads: Sequence[bytes]) -> None:
         source, first = Source(key[0]), self.next_offset[key]
