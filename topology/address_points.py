@@ -6,7 +6,7 @@ Only places that the city's own list has; nothing is computed between them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import hypot
@@ -18,6 +18,7 @@ from topology.address_text import CUT, DivisionReader, Reading, Road, clean, roa
 from topology.city_table import FileReport
 from topology.divisions import common_prefix
 from topology.grid import metres_per_degree
+from topology.road_districts import Known
 
 SAME_PLACE_M: Final = 100.0
 """Listed places of one address no further apart than a cell are one place; the first listed counts."""
@@ -87,6 +88,13 @@ class AddressPoints:
                 self._crossings.setdefault(frozenset(road.name for road in roads), []).append(place)
         for numbers in self._roads.values():
             numbers.sort(key=lambda pair: pair[0])
+
+    def known(self, digits: int) -> Iterator[Known]:
+        """What the list says of roads: of each numbered address the first `digits` of its code."""
+        for (road, main, mark, inside), places in self._numbers.items():
+            if not mark and inside is None:
+                codes = {place.code[:digits] for _, place in places if place.code and len(place.code) >= digits}
+                yield from (Known(road, main, code) for code in sorted(codes))
 
     def find(self, reading: Reading, roads: list[Road], inside: str) -> Hit | None:
         """The best hit for a text that lies in division `inside` ("" when it names none); None when there is none."""

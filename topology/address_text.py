@@ -21,17 +21,24 @@ from typing import Final
 
 from topology.divisions import (
     DISTRICT_DIGITS,
+    STREET_DIGITS,
     Form,
     Name,
     Names,
     area_names,
     common_prefix,
     communities_of,
+    is_zone,
+    streets_called,
     streets_of,
 )
 
 MAX_CHARS: Final = 300
 """The longest address of the sample has 180 characters. What comes after in a longer text is not looked at."""
+MAX_ALIKE: Final = 10
+"""A subdistrict's name alone tells its district unless more share it. Of 116 texts of the sample that name such a one
+78 % meant the district that has it in the table; of 98 with 6 to 10 alike 96 %, of 1,413 with fewer 98.6 %."""
+ANYWHERE: Final = 1000
 CUT: Final = "|"
 """Stands where a mention was taken out: a name never goes across it."""
 
@@ -46,6 +53,31 @@ _GOES_ON: Final = re.compile(
     r"|中[学心]|新[村城苑]|广场|宾馆|酒店|饭店|银行|医院|学[校院]|商[厦场城会]|人家|发展|集团|公司|名[苑都邸]|豪"
 )
 _FULL_GOES_ON: Final = re.compile(r"[东西南北中]{0,1}(?:路|街(?!道)|弄)")
+_GENERIC: Final = re.compile(
+    r"(?:经济|技术|高新|新技术|产业|工业|农业|旅游|度假|综合|科技|生态|风景|名胜|国家|现代)*"
+    r"(?:开发区|园区|新区|管理区|度假区|示范区|名胜区)"
+)
+"""Subdistricts that are called so: every city has several that the table does not list."""
+_NO_ROADS: Final = frozenset(
+    {
+        "道路",
+        "马路",
+        "公路",
+        "铁路",
+        "线路",
+        "环路",
+        "大道",
+        "大街",
+        "街道",
+        "通道",
+        "隧道",
+        "轨道",
+        "管道",
+        "河道",
+        "渠道",
+    }
+    | {"街巷", "里弄", "小路", "小道", "小巷", "步行街", "人行道", "车道", "机动车道", "非机动车道", "车行道", "下水道"}
+)
 _HAN: Final = "\u3400-\u9fff"
 _ROAD: Final = re.compile(rf"[{_HAN}]{{1,12}}?(?:大道|大街|公路|路|街|道|巷|弄|胡同)")
 _NUMBER: Final = re.compile(
@@ -63,6 +95,10 @@ _DIGITS: Final = {char: value for value, char in enumerate("零一二三四五�
 _TENS: Final = {"十": 10, "百": 100, "千": 1000}
 
 
+Chain = tuple[tuple[str, Form, str], ...]
+"""Code, form and word of each name; the codes grow longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """A chain of division names in the text. `code` is the deepest division that it names, "" when names contradict."""
@@ -72,6 +108,13 @@ class Mention:
     start: int
     end: int
     whole: bool  # some name of it is full, not abbreviated
+    alike: int = 0
+    """Without a district in the chain: how many subdistricts of the country are called so (`ANYWHERE`: a village)."""
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it may well be another place of that name, so that what else the text names counts more."""
+        return self.alike > MAX_ALIKE or is_zone(self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +202,8 @@ class DivisionReader:
         first, last = chain[0], chain[-1]
         whole = any(form is Form.FULL for _, form, _ in chain)
         code = last[0]
+        if not code:
+            return None
         after_mention = before is not None and before.end == start
         leads = start == 0 or text[start - 1] in _MAY_BEGIN_AFTER
         if after_mention and before is not None:
@@ -166,18 +211,18 @@ class DivisionReader:
         if not leads:
             if not whole:
                 return None
-            if len(chain) == 1 and (first[2] == 2 or (len(code) == DISTRICT_DIGITS and not self.is_home(code))):
+            if len(chain) == 1 and (len(first[2]) == 2 or (len(code) == DISTRICT_DIGITS and not self.is_home(code))):
                 return None  # 新城区, 和平区: there is one in the middle of many names
         elif len(chain) == 1 and first[1] is not Form.FULL and not self.is_home(code) and len(code) >= DISTRICT_DIGITS:
             return None  # 新民, 和平, 东风: counties too, but mostly not meant
-        return Mention(code, last[1], start, end, whole)
+        return Mention(code, last[1], start, end, whole, 0 if len(code) <= DISTRICT_DIGITS else _alike(chain))
 
-    def _chain(self, text: str, start: int, above: str) -> tuple[int, tuple[tuple[str, Form, int], ...]]:
-        """(end, names as (code, form, length)) of the chain that covers most, each name a part of the one before.
+    def _chain(self, text: str, start: int, above: str) -> tuple[int, Chain]:
+        """(end, names as (code, form, word)) of the chain that covers most, each name a part of the one before.
 
         Every name is longer in code than the one before, so no chain has more than five and the search is bounded.
         """
-        best: tuple[int, tuple[tuple[str, Form, int], ...]] = (start, ())
+        best: tuple[int, Chain] = (start, ())
         if above and start < len(text) and text[start] in _BETWEEN:
             end, chain = self._chain(text, start + 1, above)
             return (end, chain) if chain and chain[0][1] is Form.FULL else best
@@ -194,9 +239,9 @@ class DivisionReader:
                 if not below:
                     alone.append(reading)
                 elif end > best[0]:
-                    best = (end, ((reading.code, reading.form, length), *below))
+                    best = (end, ((reading.code, reading.form, word), *below))
             if alone and start + length > best[0] and not _is_part_of_a_name(text, start + length, word):
-                best = (start + length, ((self._meant(alone), alone[0].form, length),))
+                best = (start + length, ((self._meant(alone), alone[0].form, word),))
         return best
 
     def _meant(self, readings: list[Name]) -> str:
@@ -228,6 +273,9 @@ def roads_of(reading: Reading) -> list[Road]:
         if follows and rest[start] in _JOINING and end - start > 2:
             start += 1
         number, after = _number(rest, end)
+        if rest[start:end] in _NO_ROADS:
+            at = end
+            continue
         note = (depth_at is not None and depth_at[start] > 0) or _NEAR.match(rest, after) is not None
         roads.append(Road(rest[start:end], number, start, after, note))
         at = after
@@ -283,6 +331,14 @@ def _depths(text: str) -> list[int]:
     return depths
 
 
+def _alike(chain: Chain) -> int:
+    """See `Mention.alike`."""
+    if any(len(code) == DISTRICT_DIGITS for code, _, _ in chain):
+        return 0
+    counts = [streets_called(word) for code, _, word in chain if len(code) == STREET_DIGITS]
+    return counts[0] if counts else ANYWHERE
+
+
 def _is_part_of_a_name(text: str, end: int, word: str) -> bool:
     if word[-1] in _ENDS_OF_FULL_NAMES and len(word) > 2:
         if word[-1] == "市" and text[end : end + 1] == "场":
@@ -296,7 +352,8 @@ def _names_for(home: str) -> Names:
     if not home:
         return names
     for code, name in streets_of(home):
-        _add(names, name, code)
+        if not _GENERIC.fullmatch(name):
+            _add(names, name, code)
     for code, name in communities_of(home):
         for spelling in _spellings_of_community(name):
             _add(names, spelling, code)

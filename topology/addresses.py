@@ -1,7 +1,8 @@
 """The address library (统一地址库): Chinese address text -> the smallest division it is sure of, and a listed point.
 
-What it knows: the divisions of the country and this city's subdistricts and communities (`topology.divisions`), and the
-city's own list of addresses with points (`topology.address_file`). A point is always one that the list has: the library
+What it knows: the divisions of the country and this city's subdistricts and communities (`topology.divisions`), the
+city's own list of addresses with points (`topology.address_file`), and which districts the city's roads run through
+(`topology.road_districts`). A point is always one that the list has: the library
 never computes one. A wrong district sends the wrong people, so what is not sure goes to the next larger division.
 """
 
@@ -30,9 +31,15 @@ from topology.divisions import (
 )
 from topology.grid import Grid
 from topology.levels import Level
+from topology.road_districts import RoadDistricts
 
 SURE: Final = 0.9
 """A code with less confidence is given up for a larger division."""
+
+_FULL_NAME: Final = 0.98
+_SHORT_NAME: Final = 0.95
+_TOWN_OF_A_NAME: Final = 0.95  # with its district not named and 6 to 10 of the name in the country
+_RARE: Final = 5
 
 # Confidences that were not fitted but set: there are no recorded addresses with points to fit them on.
 _LISTED: Final = 0.98  # name, number and division agree with a listed address
@@ -69,12 +76,15 @@ class Resolved:
 class AddressLibrary:
     """The addresses of one city. Made once; `resolve` is pure and may run in several threads."""
 
-    def __init__(self, city_code: str, reader: DivisionReader | None, points: AddressPoints) -> None:
+    def __init__(
+        self, city_code: str, reader: DivisionReader | None, points: AddressPoints, roads: RoadDistricts
+    ) -> None:
         self.city_code: Final = city_code
         self.warnings: tuple[str, ...] = ()
         self._reader = reader
         self._home = reader.home if reader is not None else ""
         self._points = points
+        self._roads = roads
 
     @classmethod
     def load(
@@ -103,7 +113,7 @@ class AddressLibrary:
             points.fill(path, listed, report)
         if report.problems:
             raise SettingsError(report.all_problems())
-        library = cls(city_code, reader, points)
+        library = cls(city_code, reader, points, RoadDistricts.shipped(home or "", points.known(DISTRICT_DIGITS)))
         library.warnings = tuple(report.warnings)
         return library
 
@@ -124,10 +134,15 @@ class AddressLibrary:
             return self._division(conflict, _AMBIGUOUS, "ambiguous", cleaned)
         inside = "" if said is None else said.code
         if _two_addresses(roads):
-            return self._division(inside or None, _AMBIGUOUS, "ambiguous", cleaned)
+            both = said is not None and said.start < roads[0].start  # a division named later holds for the second alone
+            return self._division((inside if both else self._home) or None, _AMBIGUOUS, "ambiguous", cleaned)
         hit = self._points.find(reading, roads, inside)
         if hit is not None:
             return self._listed(hit, inside)
+        if len(inside) < DISTRICT_DIGITS or inside == self._home:
+            by_road = self._by_road(roads)
+            if by_road is not None:
+                return by_road
         if said is not None:
             return self._by_name(said, cleaned)
         return Resolved(None, None, None, None, 0.0, "unknown", "")
@@ -151,24 +166,44 @@ class AddressLibrary:
             home = [replace(one, code=one.code[: max(DISTRICT_DIGITS, len(self._home))]) for one in beside]
         if not home:
             return None, abroad, None
-        strong = [one for one in home if len(one.code) < COMMUNITY_DIGITS] or home
+        strong = [one for one in home if not one.is_weak]
+        if not strong:
+            return replace(home[0], code=self._home), abroad, None
         finest = max(strong, key=lambda one: len(one.code))
         if not all(finest.code.startswith(one.code) for one in strong):
             return finest, abroad, common_prefix({one.code for one in strong})
-        for one in home:  # a village's name may stand in others: it counts only inside what is named besides
-            if len(one.code) > len(finest.code) and one.code.startswith(finest.code):
-                finest = one
+        for one in home:  # a village, or a town of a common name, counts only inside what is named besides
+            inside = len(finest.code) >= DISTRICT_DIGITS and one.code.startswith(finest.code)
+            if inside and len(one.code) > len(finest.code):
+                finest = replace(one, alike=finest.alike)
         return finest, abroad, None
 
     def _by_name(self, said: Mention, cleaned: str) -> Resolved:
         digits = len(said.code)
-        confidence = 0.98 if said.form is Form.FULL else 0.95
+        confidence = _FULL_NAME if said.form is Form.FULL else _SHORT_NAME
+        if said.alike > _RARE:
+            confidence = _TOWN_OF_A_NAME
         matched = cleaned[said.start : said.end]
         if digits <= len(self._home):
             return self._division(self._home, confidence, "city", matched)
         if digits >= COMMUNITY_DIGITS:
             return self._division(said.code, confidence, "village", matched)
         return self._division(said.code, confidence, "street" if digits >= STREET_DIGITS else "district", matched)
+
+    def _by_road(self, roads: list[Road]) -> Resolved | None:
+        """The district that the roads of a text are known to lie in, when that is sure."""
+        plain = [road for road in roads if not road.note]
+        judged = [(road, self._roads.judge(road.name, road.number.main if road.number else None)) for road in plain]
+        known = [(road, verdict) for road, verdict in judged if verdict is not None]
+        if not known:
+            return None
+        road, best = max(known, key=lambda pair: pair[1].confidence)
+        matched = f"{road.name}{road.number or ''}"
+        if best.confidence >= SURE and all(verdict.district == best.district for _, verdict in known):
+            return self._division(best.district, best.confidence, "road", matched)
+        if len({code for one, _ in known for code in self._roads.districts(one.name)}) > 1:
+            return self._division(self._home, _AMBIGUOUS, "ambiguous", matched)
+        return None
 
     def _listed(self, hit: Hit, inside: str) -> Resolved:
         code = hit.code if hit.code is not None and len(hit.code) >= len(inside) else inside or None

@@ -15,6 +15,7 @@ import gzip
 import io
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -100,7 +101,7 @@ def area_names() -> Names:
             continue  # 东莞市 and a few more have no districts: the table repeats the city in their place
         _add(readings, name, Name(code, Form.FULL))
         stem = short_name(name)
-        if stem != name:
+        if stem != name and not _means_more(stem, code, table):
             _add(readings, stem, Name(code, Form.SHORT))
         if len(code) == DISTRICT_DIGITS and len(name) > 2:
             for before in _changed(name):
@@ -135,6 +136,19 @@ def streets_of(prefix: str) -> Iterator[tuple[str, str]]:
     return _starting_with(_streets(), prefix)
 
 
+def streets_called(name: str) -> int:
+    """How many subdistricts and towns of the country have this name: 88 are called 城关镇."""
+    return _street_names()[name]
+
+
+def is_zone(code: str) -> bool:
+    """Whether a district of the table is a development zone that only the statistical office counts as one.
+
+    Their land is by law part of ordinary districts, so a text may name the one or the other.
+    """
+    return len(code) >= DISTRICT_DIGITS and code[CITY_DIGITS] == "7"
+
+
 def communities_of(prefix: str) -> Iterator[tuple[str, str]]:
     """(code of 12 digits, name) of every community and village whose code begins so; none where none are shipped."""
     return _starting_with(_communities(), prefix) if prefix[:2] in ("31", "33") else iter(())
@@ -145,6 +159,13 @@ def _starting_with(table: list[tuple[str, str]], prefix: str) -> Iterator[tuple[
         if not table[row][0].startswith(prefix):
             return
         yield table[row]
+
+
+def _means_more(stem: str, code: str, table: Mapping[str, str]) -> bool:
+    """Whether a district's abbreviation reads rather as the city (南昌 for 南昌县) or its middle (市中 for 市中区)."""
+    if len(code) < DISTRICT_DIGITS:
+        return False
+    return stem.startswith("市") or stem == short_name(table.get(code[:CITY_DIGITS], ""))
 
 
 def _changed(name: str) -> list[str]:
@@ -168,6 +189,11 @@ def _area_table() -> dict[str, str]:
 @cache
 def _streets() -> list[tuple[str, str]]:
     return _rows("streets.csv.gz")
+
+
+@cache
+def _street_names() -> Counter[str]:
+    return Counter(name for _, name in _streets())
 
 
 @cache
