@@ -28,6 +28,13 @@ class LoopKind(StrEnum):
     ACTION = "action"
     TICK = "tick"
 
+    @property
+    def zh(self) -> str:
+        return _KINDS_ZH[self]
+
+
+_KINDS_ZH = {LoopKind.ALERT: "告警", LoopKind.TICKETS: "工单", LoopKind.ACTION: "操作", LoopKind.TICK: "时钟"}
+
 
 class TicketInLoop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A placed ticket as the loop needs it: without what the caller said."""
