@@ -23,10 +23,10 @@ from deploy.demo_recording import DEVICES, PARTITIONS
 from deploy.endpoints import Claim, Endpoints, with_endpoints
 from deploy.local.process import DirectoryLock, GuardedProcess
 from deploy.local.stack import LocalStack
+from deploy.migrate import bring_up_to_date
 from deploy.store import open_store
 from schemas.errors import TongguanError
 from schemas.sources import Source
-from streams.migrations import apply_migrations
 from streams.topics import apply as apply_topics
 
 MARKER: Final = "made-by-tongguan-demo"
@@ -106,7 +106,7 @@ def stage(
             with step("建立主题与数据表", "creating topics and tables"):
                 apply_topics(stack.kafka_bootstrap, config.topic_specs())
                 with open_store(config) as store:
-                    apply_migrations(store)
+                    bring_up_to_date(store, config, progress=lambda _: None)
             _stop_if(stopping)
             with step("启动处理进程：定位、汇合研判、归档", "starting the worker: locate, join, archive"):
                 staged = Stage(config, file, _worker(file))

@@ -21,11 +21,11 @@ from deploy.console import say
 from deploy.endpoints import Claim, Endpoints, with_endpoints
 from deploy.local.process import GuardedProcess
 from deploy.local.stack import LocalStack
+from deploy.migrate import bring_up_to_date
 from deploy.store import open_store
 from deploy.topics import told
 from deploy.worker_command import parse_roles
 from schemas.errors import TongguanError
-from streams.migrations import apply_migrations
 from streams.topics import apply as apply_topics
 
 WATCH_S: Final = 0.3
@@ -85,8 +85,7 @@ def _prepare(config: TongguanConfig) -> None:
     for difference in applied.drift:
         say(f"drift 不一致: {difference}", style="yellow")
     with open_store(config) as store:
-        for migration in apply_migrations(store):
-            say(f"applied {migration.name}", style="dim")
+        bring_up_to_date(store, config, progress=lambda what: say(f"  {what}", style="dim"))
 
 
 def _tell(config: TongguanConfig, endpoints: Endpoints, *, with_worker: bool) -> None:
