@@ -225,6 +225,7 @@ class _Worker:
             store=store,
             state=ShardStore(names.archive_state, kafka_log),
             log_=kafka_log,
+            zone=config.city.zone_info,
         )
         try:
             async with _running(app):

@@ -1,4 +1,4 @@
-"""The archive's Faust app: observations, alerts and dead letters from Kafka into ClickHouse, each row once.
+"""The archive's Faust app: observations, alerts, the loop's records and dead letters into ClickHouse, each row once.
 
 It wants an app of its own (own consumer group): when ClickHouse is away it stops consuming, and in Faust a full buffer
 of one topic can hold up every topic of the app. Alerts must not wait for that.
@@ -10,15 +10,16 @@ by committed offsets: a message that comes twice is passed over, frames that wer
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import faust
 
+from streams import archive_loop_records, archive_records
 from streams.agents import Event, build_agents
 from streams.archive_core import ArchiveSettings
 from streams.archive_lanes import Delivery, FrameLane, Lane, RecordLane
-from streams.archive_records import insert_new, read_alert, read_dead_letter
 from streams.clickhouse import StoreThread
 from streams.shard_store import Log, ShardStore
 from streams.topics import TopicNames
@@ -46,7 +47,14 @@ class Archive:
     """The lanes of the partitions that this worker has now."""
 
     def __init__(
-        self, settings: ArchiveSettings, names: TopicNames, *, store: StoreThread, state: ShardStore, log_: Log
+        self,
+        settings: ArchiveSettings,
+        names: TopicNames,
+        *,
+        store: StoreThread,
+        state: ShardStore,
+        log_: Log,
+        zone: ZoneInfo,
     ) -> None:
         self.names = names
         self._settings = settings
@@ -54,6 +62,14 @@ class Archive:
         self._state = state
         self._log = log_
         self._lanes: dict[tuple[str, int], Lane] = {}
+        insert_loop = archive_loop_records.insert_new(zone)
+        self._records: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
+            names.alerts: (archive_records.read_alert, archive_records.insert_new),
+            names.dead_letters: (archive_records.read_dead_letter, archive_records.insert_new),
+            names.incidents: (archive_loop_records.read_incident, insert_loop),
+            names.notifications: (archive_loop_records.read_notification, insert_loop),
+            names.actions: (archive_loop_records.read_action, insert_loop),
+        }
 
     async def take(self, event: Event) -> None:
         """Hand the event to its lane; returns when there is room for the next. Acknowledged when durable."""
@@ -89,7 +105,7 @@ class Archive:
     def _new_lane(self, topic: str, partition: int) -> Lane:
         if topic == self.names.observations:
             return FrameLane(topic, partition, self._store, self._settings, state=self._state, log=self._log)
-        read = read_alert if topic == self.names.alerts else read_dead_letter
+        read, insert_new = self._records[topic]
         return RecordLane(topic, partition, self._store, self._settings, read=read, insert_new=insert_new)
 
 
@@ -101,18 +117,23 @@ def build_archive(
     store: StoreThread,
     state: ShardStore,
     log_: Log,
+    zone: ZoneInfo,
 ) -> Archive:
     """Put the archive's agents into an app that has nothing else and was made with `archive_app_options`.
 
-    `state` is on topic `archive-state`, `log_` reads observations. The tables must be there (`apply_migrations`); while
-    they are not, the archive waits and says so. The caller closes `store` after the app has stopped.
+    `state` is on topic `archive-state`, `log_` reads observations, `zone` is for times that are written without one.
+    The tables must be there (`apply_migrations`); while they are not, the archive waits and says so. The caller closes
+    `store` after the app has stopped.
     """
-    archive = Archive(settings, names, store=store, state=state, log_=log_)
+    archive = Archive(settings, names, store=store, state=state, log_=log_, zone=zone)
 
     agents = {
         "archive-observations": names.observations,
         "archive-alerts": names.alerts,
         "archive-dead-letters": names.dead_letters,
+        "archive-incidents": names.incidents,
+        "archive-notifications": names.notifications,
+        "archive-actions": names.actions,
     }
     build_agents(app, agents, archive.take, tick=archive.flush_due, tick_every_s=TICK_S, revoked=archive.forget)
     return archive

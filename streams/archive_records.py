@@ -26,7 +26,7 @@ def read_alert(topic: str, partition: int, delivery: Delivery) -> ArchivedRecord
     try:
         return decode_alert(delivery.value or b"")
     except MessageError as problem:
-        return _letter_about(problem, topic, partition, delivery)
+        return letter_about(problem, topic, partition, delivery)
 
 
 def read_dead_letter(topic: str, partition: int, delivery: Delivery) -> ArchivedRecord:
@@ -34,7 +34,7 @@ def read_dead_letter(topic: str, partition: int, delivery: Delivery) -> Archived
     try:
         return decode_dead_letter(delivery.value or b"")
     except MessageError as problem:
-        return _letter_about(problem, topic, partition, delivery)
+        return letter_about(problem, topic, partition, delivery)
 
 
 def insert_new(store: Store, records: Sequence[ArchivedRecord], token: str) -> None:
@@ -86,7 +86,7 @@ def _known_letters(store: Store, places: Sequence[tuple[str, int, int]]) -> list
     return known
 
 
-def _letter_about(problem: MessageError, topic: str, partition: int, delivery: Delivery) -> DeadLetter:
+def letter_about(problem: MessageError, topic: str, partition: int, delivery: Delivery) -> DeadLetter:
     log.error("%s[%d] offset %d: %s", topic, partition, delivery.offset, problem)
     return DeadLetter.of(
         BadRecord(Reason.CORRUPT_BATCH, "$", str(problem)),
