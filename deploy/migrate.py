@@ -1,4 +1,4 @@
-"""`tongguan migrate`: apply the SQL files of schemas/clickhouse that the store has not seen, and load the city's tables."""
+"""`tongguan migrate`: apply the SQL files that the store has not seen, and load what it should know of the city."""
 
 from __future__ import annotations
 
