@@ -216,8 +216,10 @@ class _Loading:
         if path is None:
             return Networks.empty()
         found = self._tried(lambda: Networks.load(path, default_datum=file.datum, grid=self._grid or file.grid()))
-        self._report.warnings += () if found is None else found.warnings
-        return found or Networks.empty()
+        if found is None:
+            return Networks.empty()
+        self._report.warnings += found.warnings
+        return found
 
     def _population(self, places: Sequence[Jurisdiction] | None) -> Mapping[str, int]:
         path = self._optional("population.csv")

@@ -27,6 +27,7 @@ class FileReport:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     left_out: int = 0
+    told: set[str] = field(default_factory=set)
 
     def problem(self, path: Path, line: int | None, text: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -37,6 +38,12 @@ class FileReport:
     def warn(self, path: Path, line: int | None, text: str) -> None:
         if len(self.warnings) < MAX_PROBLEMS:
             self.warnings.append(place(path, line) + text)
+
+    def warn_once(self, path: Path, line: int | None, text: str) -> None:
+        """A warning that many lines of a file would repeat: only the first of them tells it."""
+        if place(path, None) + text not in self.told:
+            self.told.add(place(path, None) + text)
+            self.warn(path, line, text)
 
     def all_problems(self) -> list[str]:
         return [*self.problems, f"and {self.left_out} more problems"] if self.left_out else self.problems

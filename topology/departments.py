@@ -121,7 +121,9 @@ def _entries(path: Path, row: Row, places: Sequence[Jurisdiction] | None, report
             return
         at = [unknown_place(where, level)] if places is None else places_of_level(places, each)
         if not at:
-            report.warn(path, row.line, f"the city has no {each.name.lower()}, so {where} stands for none")
+            report.warn_once(
+                path, row.line, f"the city has no {each.name.lower()}: lines for {where} stand for none yet"
+            )
     else:
         known = [place for place in places if place.code == where] if places is not None else []
         place = known[-1] if known else unknown_place(where, level) if places is None else None

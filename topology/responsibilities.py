@@ -167,7 +167,9 @@ def _entries(
             return []
         at = [unknown_place(where, each)] if codes is None else [*places_of_level(codes.values(), each)]
         if not at:
-            report.warn(path, row.line, f"the city has no {each.name.lower()}, so {where} stands for none")
+            report.warn_once(
+                path, row.line, f"the city has no {each.name.lower()}: lines for {where} stand for none yet"
+            )
     else:
         known = codes is None or where == ANY or where in codes
         if codes is not None and not known and not _known_above(path, row.line, where, codes, report):

@@ -115,6 +115,10 @@ class WorkCalendar:
         self._years: dict[int, _Year] = {}
 
     @property
+    def zone_info(self) -> ZoneInfo:
+        return self._zone
+
+    @property
     def working_day_ms(self) -> int:
         """What "one working day" in a list of deadlines is worth."""
         return self.hours.day_ms
