@@ -19,10 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_v
 from detectors.contract import Detector
 from detectors.loading import build_detectors
 from schemas.errors import SettingsError
+from schemas.incident_types import IncidentTypes, load_incident_types
 from streams.archive_core import ArchiveSettings
 from streams.clickhouse import parse_address
 from streams.join_core import JoinSettings
 from streams.locate_settings import LocateSettings
+from streams.loop_settings import DispatchSettings
 from streams.metrics import DEFAULT_HOST, DEFAULT_PORT
 from streams.topics import TopicNames, TopicSpec, TopicsSettings, topic_specs
 from topology.city import DEFAULT_CITY, City, city_folder, load_city_file
@@ -275,6 +277,7 @@ class TongguanConfig(BaseModel):
     topics: TopicsSettings = Field(default_factory=TopicsSettings)
     locate: LocateSettings = Field(default_factory=LocateSettings)
     join: JoinSettings = Field(default_factory=JoinSettings)
+    dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     detectors: tuple[DetectorChoice, ...] = (
         DetectorChoice(name="waterlogging"),
@@ -289,6 +292,10 @@ class TongguanConfig(BaseModel):
     def build_detectors(self) -> tuple[Detector[Any], ...]:
         """The chosen detectors, ready to judge. Raises SettingsError with all problems."""
         return build_detectors([choice.model_dump(by_alias=True, exclude_none=True) for choice in self.detectors])
+
+    def incident_types(self) -> IncidentTypes:
+        """The built-in types of incidents, and those of the files that are named. Raises SettingsError."""
+        return load_incident_types(*self.dispatch.types_files)
 
     def load_city(self) -> City:
         """The city with its places, offices, lists and calendar, read once in a process. Raises SettingsError."""

@@ -34,6 +34,7 @@ app.add_typer(city_app, name="city")
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(config_app, name="config")
 
+ALL_ROLES = "locate,join,dispatch,archive"
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -108,7 +109,7 @@ def replay(
 @app.command(epilog="Example: tongguan up")
 def up(
     config: ConfigFile = None,
-    roles: Annotated[str, typer.Option(help="What the worker does, with commas between.")] = "locate,join,archive",
+    roles: Annotated[str, typer.Option(help="What the worker does, with commas between.")] = ALL_ROLES,
     worker: Annotated[bool, typer.Option(help="Also run a worker.")] = True,
 ) -> None:
     """Start a whole local system: Kafka, ClickHouse, topics, tables, worker. 启动本机整套系统，Ctrl-C 停止。"""
@@ -120,7 +121,7 @@ def up(
 @app.command(epilog="Example: TONGGUAN_KAFKA=kafka1:9092,kafka2:9092 tongguan worker --roles locate,join")
 def worker(
     config: ConfigFile = None,
-    roles: Annotated[str, typer.Option(help="What it does, with commas between.")] = "locate,join,archive",
+    roles: Annotated[str, typer.Option(help="What it does, with commas between.")] = ALL_ROLES,
 ) -> None:
     """Run a worker against an existing Kafka and ClickHouse. 运行处理进程。"""
     from deploy.worker_command import run

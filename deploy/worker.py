@@ -1,7 +1,7 @@
 """The worker: the chosen roles in one process and one event loop.
 
-locate is a plain service; join and archive are a Faust app each, so that each has a consumer group of its own and one
-that must stop consuming (ClickHouse is away) does not hold up the other. If any of them fails the whole worker ends
+locate is a plain service; join, dispatch and archive are Faust apps, each with a consumer group of its own, so that one
+that must stop consuming (ClickHouse is away) does not hold up the others. If any of them fails the whole worker ends
 with status 1: its state is in Kafka, and whoever starts it again goes on where the last snapshot is.
 """
 
@@ -31,11 +31,16 @@ from schemas.kinds import load_kinds
 from schemas.sources import Source
 from streams import metrics
 from streams.archive import archive_app_options, build_archive
+from streams.backlog import Backlog
 from streams.clickhouse import StoreThread
+from streams.dispatch import Ticker, build_dispatch, make_runner
+from streams.dispatch_snapshots import LoopSnapshots
+from streams.intake import Intake, build_intake
 from streams.join import JoinRunner, build_join
 from streams.join_core import JoinShard
 from streams.join_warm_up import warm_up
 from streams.locate import LocateService
+from streams.loop_core import LoopCore
 from streams.shard_store import KafkaLog, ShardStore
 from streams.snapshots import Snapshots
 from streams.topics import LARGE_MESSAGE_BYTES
@@ -46,6 +51,7 @@ from topology.shards import Shards
 
 log = logging.getLogger(__name__)
 
+INTAKE: Final = "intake"
 WATCH_S: Final = 0.2
 END_WITHIN_S: Final = 15.0  # from SIGTERM; less than what a container manager usually gives
 STOP_WITHIN_S: Final = 5.0  # for what is only kind to the next start; a service that is away must not hold up the end
@@ -116,6 +122,9 @@ class _Worker:
         # the last of the flow first: frames find their reader when they come
         if "archive" in self._roles:
             parts.append(self._archive(kafka_log))
+        if "dispatch" in self._roles:
+            parts.append(self._dispatch(kafka_log, producer))
+            parts.append(self._intake(kafka_log, producer))
         if "join" in self._roles:
             parts.append(self._join(kafka_log, producer))
             parts.append(self._urgent(producer))
@@ -213,6 +222,42 @@ class _Worker:
             yield app
 
     @contextlib.asynccontextmanager
+    async def _intake(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+        intake = Intake(self._names, log_=kafka_log, sender=producer, live=self._config.dispatch.ticker)
+        app = self._app(INTAKE, self._config.topics.alerts_partitions, stream_wait_empty=False)
+        build_intake(app, intake, self._names)
+        async with _running(app):
+            yield app
+            await _within(STOP_WITHIN_S, intake.flush(), "what the intake had in hand not written")
+
+    @contextlib.asynccontextmanager
+    async def _dispatch(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+        config, names = self._config, self._names
+        city, types = config.load_city(), config.incident_types()
+        store = ShardStore(names.loop_state, kafka_log)
+        runner = make_runner(
+            names,
+            lambda: LoopCore(city, types, config.dispatch),
+            lambda: LoopSnapshots(store, kafka_log, parts_topic=names.loop_parts),
+            sender=producer,
+            log_=kafka_log,
+            snapshot_every_s=config.dispatch.snapshot_every_s,
+        )
+        ticker = None
+        if config.dispatch.ticker:
+            actions = Backlog(
+                self._bootstrap, group=self._group(INTAKE), topic=names.actions, client_options=self._options
+            )
+            ticker = Ticker(names, kafka_log, every_s=config.dispatch.tick_every_s, backlog=actions)
+        app = self._app("dispatch", 1, stream_wait_empty=False)
+        build_dispatch(app, runner, names, ticker)
+        async with _running(app):
+            yield app
+            if ticker is not None:
+                await _within(STOP_WITHIN_S, ticker.close(), "the last tick not written")
+            await _within(STOP_WITHIN_S, runner.close(), "the last snapshot of the loop not written")
+
+    @contextlib.asynccontextmanager
     async def _archive(self, kafka_log: KafkaLog) -> AsyncIterator[Service]:
         config, names = self._config, self._names
         log.info("worker: history goes to %s", store_url(config))
@@ -235,6 +280,9 @@ class _Worker:
             await store.close()
 
     # --- what they share -------------------------------------------------------------------------------------------
+
+    def _group(self, role: str) -> str:
+        return f"{self._config.topics.prefix}tongguan-{role}"
 
     def _app(self, role: str, partitions: int, **options: Any) -> faust.App:
         kafka = self._config.kafka
@@ -259,7 +307,7 @@ class _Worker:
         elif context is not None:
             credentials = faust.SSLCredentials(context=context)
         return faust.App(
-            f"{self._config.topics.prefix}tongguan-{role}",
+            self._group(role),
             broker=[f"kafka://{address}" for address in self._bootstrap.split(",")],
             broker_credentials=credentials,
             broker_session_timeout=kafka.session_timeout_s,

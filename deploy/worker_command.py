@@ -16,7 +16,7 @@ from deploy.waiting import wait_until
 from schemas.errors import SettingsError
 from streams.topics import Change, inspect
 
-ROLES: Final = ("locate", "join", "archive")
+ROLES: Final = ("locate", "join", "dispatch", "archive")
 
 
 def parse_roles(text: str) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import faust
 
 from schemas.errors import MessageError
-from schemas.incident import IncidentChange, State, encode_incident
+from schemas.incident import IncidentChange, encode_incident
 from schemas.loop_record import (
     NO_OFFSET,
     LoopKind,
@@ -29,9 +30,11 @@ from schemas.loop_record import (
 from schemas.notification import Notification, encode_notification
 from streams import metrics
 from streams.agents import Partitions, Sender, build_agents
-from streams.dispatch_metrics import count_told
+from streams.dispatch_metrics import LoopCounts, count_told
 from streams.dispatch_snapshots import CapturedLoop, LoopSnapshots, LoopState
 from streams.intake import LOOP_PARTITION
+from streams.loop_discovery import Outcome
+from streams.loop_incident import Incidents
 from streams.shard_runner import Outgoing, ShardRunner
 from streams.shard_store import Log
 from streams.topics import TopicNames
@@ -45,16 +48,11 @@ LOOK_EVERY_S: Final = 0.25  # how often the ticker looks at the clock
 class Core(LoopState, Protocol):
     """The pure loop (streams/loop_core.py), as far as its agent knows it."""
 
+    incidents: Incidents
+    outcomes: Counter[Outcome]
+
     def apply(self, record: LoopRecord, offset: int) -> Sequence[IncidentChange | Notification]:
         """One record of the log in, what follows from it out; a pure function of the log so far."""
-        ...
-
-    def state_counts(self) -> Mapping[tuple[str, State], int]:
-        """How many incidents are in the state, by type and where they are."""
-        ...
-
-    def overdue_count(self) -> int:
-        """How many incidents are past a deadline that runs."""
         ...
 
 
@@ -67,7 +65,7 @@ class LoopWork:
         self._core = core
         self._snapshots = snapshots
         self._names = names
-        self._shown: set[tuple[str, State]] = set()  # label values of the gauge that were ever set
+        self._counts = LoopCounts()
 
     async def restore(self) -> int | None:
         began = time.monotonic()
@@ -75,7 +73,7 @@ class LoopWork:
         if next_offset is not None:
             log.info(
                 "loop: restored %d incidents in %.1f s, going on at offset %d",
-                sum(self._core.state_counts().values()), time.monotonic() - began, next_offset,
+                len(self._core.incidents.by_id), time.monotonic() - began, next_offset,
             )  # fmt: skip
         return next_offset
 
@@ -93,30 +91,27 @@ class LoopWork:
         return [self._outgoing(message) for message in told]
 
     def capture(self, next_offset: int) -> CapturedLoop:
-        self._count_incidents()
+        self._counts.count(self._core.incidents.by_id.values(), self._core.outcomes)
         return self._snapshots.capture(self._core, next_offset)
 
     async def write(self, captured: CapturedLoop) -> None:
         await self._snapshots.write(captured)
 
     def forget(self) -> None:
-        metrics.INCIDENTS.clear()
-        metrics.OVERDUE_INCIDENTS.set(0)
-        metrics.LOOP_LAG_SECONDS.set(0)
+        self._counts.forget()
 
     def _outgoing(self, message: IncidentChange | Notification) -> Outgoing:
         if isinstance(message, IncidentChange):
             return Outgoing(self._names.incidents, encode_incident(message), message.key)
         return Outgoing(self._names.notifications, encode_notification(message), message.key)
 
-    def _count_incidents(self) -> None:
-        counts = self._core.state_counts()
-        for kind, state in self._shown - set(counts):
-            metrics.INCIDENTS.labels(kind, state).set(0)
-        for (kind, state), count in counts.items():
-            metrics.INCIDENTS.labels(kind, state).set(count)
-        self._shown |= set(counts)
-        metrics.OVERDUE_INCIDENTS.set(self._core.overdue_count())
+
+class Waiting(Protocol):
+    """What lay on a topic when it was first asked about (streams/backlog.py)."""
+
+    async def is_taken(self) -> bool: ...
+
+    def forget(self) -> None: ...
 
 
 class Ticker:
@@ -131,15 +126,15 @@ class Ticker:
         log_: Log,
         *,
         every_s: float,
-        caught_up: Callable[[], Awaitable[bool]],
+        backlog: Waiting,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """`caught_up`: asked until it is true once, after each change of owner. Actions that waited while nobody worked
-        must be in the log before the time is, or their deadlines would seem to have passed without them."""
+        """`backlog`: actions that waited while nobody worked. After each change of owner they must be in the log before
+        the time is, or deadlines would seem to have passed without them."""
         self._names = names
         self._log = log_
         self._every_ms = round(every_s * 1000)
-        self._caught_up = caught_up
+        self._backlog = backlog
         self._now_ms = now_ms
         self._owned = False
         self._ready = False
@@ -148,6 +143,7 @@ class Ticker:
 
     def own(self, owned: bool) -> None:
         self._owned, self._ready = owned, False
+        self._backlog.forget()
 
     def tick_if_due(self) -> None:
         """Begin a tick when it is time for one and none is under way. Raises what the one before failed with."""
@@ -163,7 +159,7 @@ class Ticker:
 
     async def _tick(self) -> None:
         if not self._ready:
-            self._ready = await self._caught_up()
+            self._ready = await self._backlog.is_taken()
             if not self._ready:
                 return
         now_ms = self._last_ms = self._now_ms()

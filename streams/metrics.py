@@ -147,6 +147,12 @@ LOOP_LAG_SECONDS: Final = Gauge(
     "much above a tick.",
     registry=REGISTRY,
 )
+LOOP_OUTCOMES: Final = Counter(
+    "tongguan_loop_outcomes",
+    "What became of the inputs that the loop read; duplicate: its place in its topic was read before.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 INCIDENTS: Final = Gauge(
     "tongguan_incidents", "Incidents that the loop holds, by type and state.", ["type", "state"], registry=REGISTRY
 )

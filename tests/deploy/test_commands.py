@@ -98,7 +98,7 @@ def test_control_characters_are_written_out() -> None:
         (["tail", "alerts", "--cell", "north"], 2, "in decimal, or in hexadecimal"),
         (["tail", "alerts", "--since", "yesterday"], 2, "cannot read 'yesterday' as a moment"),
         (["tail", "readings", "--detector", "fire"], 2, "--detector filters alerts"),
-        (["worker", "--roles", "locate,jion"], 2, "unknown role jion; choose from locate, join, archive"),
+        (["worker", "--roles", "locate,jion"], 2, "unknown role jion; choose from locate, join, dispatch, archive"),
         (["worker", "--roles", ","], 2, "no role given"),
         (["up", "--roles", "all"], 2, "unknown role all"),
         (["config", "check", "-c", "none.toml"], 2, "none.toml: no such file"),

@@ -158,8 +158,14 @@ class Clock:
         return self.now_ms
 
 
-async def yes() -> bool:
-    return True
+class Nothing:
+    """No backlog."""
+
+    async def is_taken(self) -> bool:
+        return True
+
+    def forget(self) -> None:
+        pass
 
 
 def ticks(log: MemoryLog) -> list[int]:
@@ -170,7 +176,7 @@ def ticks(log: MemoryLog) -> list[int]:
 
 async def test_only_the_owner_of_the_log_writes_the_time_and_only_so_often() -> None:
     log, clock = MemoryLog(), Clock()
-    ticker = Ticker(NAMES, log, every_s=5, caught_up=yes, now_ms=clock)
+    ticker = Ticker(NAMES, log, every_s=5, backlog=Nothing(), now_ms=clock)
     began = clock.now_ms
 
     async def for_seconds(seconds: int) -> None:
@@ -191,7 +197,7 @@ async def test_only_the_owner_of_the_log_writes_the_time_and_only_so_often() -> 
 
 async def test_a_clock_that_is_put_back_goes_on_ticking() -> None:
     log, clock = MemoryLog(), Clock()
-    ticker = Ticker(NAMES, log, every_s=5, caught_up=yes, now_ms=clock)
+    ticker = Ticker(NAMES, log, every_s=5, backlog=Nothing(), now_ms=clock)
     ticker.own(True)
     for step in (0, -3_600_000, 1_000, 5_000):
         clock.now_ms += step
@@ -203,10 +209,11 @@ async def test_a_clock_that_is_put_back_goes_on_ticking() -> None:
 async def test_time_waits_for_the_actions_that_came_while_nobody_worked() -> None:
     log, clock, behind = MemoryLog(), Clock(), [True, True, False]
 
-    async def caught_up() -> bool:
-        return not behind.pop(0)
+    class Actions(Nothing):
+        async def is_taken(self) -> bool:
+            return not behind.pop(0)
 
-    ticker = Ticker(NAMES, log, every_s=5, caught_up=caught_up, now_ms=clock)
+    ticker = Ticker(NAMES, log, every_s=5, backlog=Actions(), now_ms=clock)
     ticker.own(True)
     counts = []
     for _ in range(8):
@@ -219,7 +226,7 @@ async def test_time_waits_for_the_actions_that_came_while_nobody_worked() -> Non
 
 async def test_a_tick_that_cannot_be_written_is_not_passed_over() -> None:
     log, clock = MemoryLog(), Clock()
-    ticker = Ticker(NAMES, log, every_s=5, caught_up=yes, now_ms=clock)
+    ticker = Ticker(NAMES, log, every_s=5, backlog=Nothing(), now_ms=clock)
     ticker.own(True)
     log.fail_appends = 1
     ticker.tick_if_due()

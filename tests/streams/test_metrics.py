@@ -29,6 +29,7 @@ CONTRACT = {
     "tongguan_active_cells": {"shard"},
     "tongguan_loop_inputs_total": {"kind"},
     "tongguan_loop_lag_seconds": set(),
+    "tongguan_loop_outcomes_total": {"outcome"},
     "tongguan_incidents": {"type", "state"},
     "tongguan_overdue_incidents": set(),
     "tongguan_incident_changes_total": {"step"},

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
-from schemas.incident import IncidentChange, State
+from schemas.incident import IncidentChange
 from schemas.loop_record import NO_OFFSET, LoopRecord
 from schemas.notification import Notification, NotificationKind
+from streams.loop_discovery import Outcome
+from streams.loop_incident import Incidents
 from tests.support.memory_log import MemoryLog
 
 
@@ -56,6 +58,8 @@ class CountingCore:
 
     def __init__(self) -> None:
         self.seen: dict[str, tuple[int, int]] = {}  # partition of a source -> last offset, records so far
+        self.incidents = Incidents()
+        self.outcomes: Counter[Outcome] = Counter()
         self._dirty: set[str] = set()
 
     def apply(self, record: LoopRecord, offset: int) -> list[IncidentChange | Notification]:
@@ -79,12 +83,6 @@ class CountingCore:
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         self.seen = {place: msgspec.msgpack.decode(part, type=tuple[int, int]) for place, part in parts.items()}
-
-    def state_counts(self) -> Mapping[tuple[str, State], int]:
-        return Counter({("counted", State.FILED): sum(count for _, count in self.seen.values())})
-
-    def overdue_count(self) -> int:
-        return 0
 
 
 async def settle() -> None:
