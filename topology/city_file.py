@@ -172,7 +172,7 @@ class _Reader:
         except SettingsError as error:
             if self._good == good or good is False:  # else the day with the problem is told already
                 for problem in error.problems:
-                    self._problem(HOURS, problem)
+                    self._problem(HOURS, problem.removeprefix("working hours: "))
             return CIVIL_SERVICE
 
     def _problem(self, key: str, text: str) -> None:

@@ -190,7 +190,7 @@ def _from_file(request: Request, problems: list[str], notes: list[str]) -> _Grou
     tops = [feature for feature in features if feature.get("level") == "city" or _is_city_code(str(feature["code"]))]
     code = request.code or (str(tops[0]["code"]) if tops else _common_code([str(f["code"]) for f in features]))
     code = code or _slug(request.folder.name)
-    known = str(tops[0]["name"]) if tops else full_name(code)
+    known = str(tops[0]["name"]) if tops else _official_name(code)
     name = request.name_zh or known or request.name_en or request.folder.name
     lines = [
         _feature(properties, None if feature.geometry is None else shapely.geometry.mapping(feature.geometry))
@@ -261,6 +261,11 @@ def _common_code(codes: list[str]) -> str | None:
             # a municipality's districts stand under 3101, the municipality itself is 310000
             return f"{start[:2]}0000" if start[:2] in _MUNICIPALITIES else f"{start:0<6}"
     return None
+
+
+def _official_name(code: str) -> str | None:
+    """310000 -> 上海市, 330100 -> 杭州市; None for a code that is none of China's."""
+    return full_name(code.removesuffix("00").removesuffix("00") if len(code) == 6 else code)
 
 
 _MUNICIPALITIES: Final = ("11", "12", "31", "50")

@@ -137,7 +137,8 @@ def read_responsibilities(
         entries += _entries(path, row, codes, departments, zone, report)
     found = Responsibilities(entries)
     told: set[tuple[int, int]] = set()
-    for first, second in found.overlaps():
+    by_line = sorted(found.overlaps(), key=lambda pair: (pair[1].line, pair[0].line, pair[0].jurisdiction))
+    for first, second in by_line:
         lines = (first.line, second.line)
         if lines not in told:  # lines that stand for several places overlap in each of them
             told.add(lines)
