@@ -117,7 +117,7 @@ class DataSet:
 
     def _read(self, file: InputFile, maker: Maker, tally: Tally) -> Iterator[Record]:
         rule = self.mapping.inputs[file.input]
-        for row in rows(file.path, rule, wanted=_wanted(rule), sensors=self._sensors(rule)):
+        for row in rows(file.path, rule, wanted=wanted_columns(rule), sensors=self._sensors(rule)):
             tally.rows += 1
             if isinstance(row, Fault):
                 tally.skip(f"{file.path}:{row.at}", Skip.BAD_ROW, row.detail)
@@ -195,7 +195,7 @@ def _tables(mapping: SetMapping, folder: Path) -> Mapping[str, dict[str, tuple[s
     return found
 
 
-def _wanted(rule: Input) -> list[str]:
+def wanted_columns(rule: Input) -> list[str]:
     """The columns that a CSV file must have."""
     names = [] if rule.wide is None else list(rule.wide.keep)
     names += [name for skip in rule.skip for name in skip.when]

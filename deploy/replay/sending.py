@@ -84,7 +84,7 @@ async def send(
     began = time.monotonic()
     try:
         await producer.start()
-        lanes = _Lanes(producer, target.topics, partitions, sent)
+        lanes = Lanes(producer, target.topics, partitions, sent)
         try:
             await _paced(records, lanes, speed, sent, progress)
         finally:
@@ -98,7 +98,7 @@ async def send(
         await producer.stop()
 
 
-async def _paced(records: Iterable[Record], lanes: _Lanes, speed: float, sent: Sent, progress: Progress) -> None:
+async def _paced(records: Iterable[Record], lanes: Lanes, speed: float, sent: Sent, progress: Progress) -> None:
     began = looked = time.monotonic()
     first_ms: int | None = None
     for record in records:
@@ -117,7 +117,7 @@ async def _paced(records: Iterable[Record], lanes: _Lanes, speed: float, sent: S
         await lanes.add(record)
 
 
-class _Lanes:
+class Lanes:
     """One open batch per partition, and the batches on their way."""
 
     def __init__(
