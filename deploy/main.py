@@ -106,6 +106,41 @@ def replay(
     )
 
 
+@app.command(epilog="Example: tongguan simulate --preset storm --seed 7 --minutes 30 --sink file --out storm")
+def simulate(
+    config: ConfigFile = None,
+    preset: Annotated[str, typer.Option(help="quiet, storm, rush or mixed.")] = "storm",
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.", show_default=False)] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long, in the city's time.", show_default=False)] = None,
+    devices: Annotated[int | None, typer.Option(help="How many devices.", show_default=False)] = None,
+    cameras: Annotated[int | None, typer.Option(help="How many cameras.", show_default=False)] = None,
+    start: Annotated[
+        str | None, typer.Option(help="When it begins: a time, or 30m for that long ago.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="name=value, e.g. faults.malformed_rate=0.01; may be repeated.", show_default=False),
+    ] = None,
+    sink: Annotated[str, typer.Option(help="kafka, file or null (only count).")] = "kafka",
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Directory for truth.jsonl, devices.csv, ...", show_default=False)
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0, help="Times the city's pace; 0 is at once.", show_default=False)
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Records a second at most; 0 is no limit.")] = 0,
+    describe: Annotated[bool, typer.Option("--describe", help="Print every setting, and do nothing.")] = False,
+) -> None:
+    """Make the records of a city that does not exist, and the truth about it. 模拟城市：生成数据与真相文件。"""
+    from deploy.simulate import SinkName, run
+
+    run(
+        config, preset_name=preset, assignments=settings or [], seed=seed, minutes=minutes, devices=devices,
+        cameras=cameras, start=start, sink_name=SinkName.of(sink), folder=out_dir, speed=speed, rate=rate,
+        describe=describe,
+    )  # fmt: skip
+
+
 @app.command(epilog="Example: tongguan up")
 def up(
     config: ConfigFile = None,

@@ -9,9 +9,9 @@ from deploy.simulation.chance import Floats
 from deploy.simulation.fields import Fields
 from deploy.simulation.incidents import Incident
 
-BEGINS_MM: Final = 60.0
+BEGINS_MM: Final = 80.0
 WORTH_AN_ALERT_MM: Final = 150.0
-OVER_MM: Final = 40.0
+OVER_MM: Final = 50.0
 
 
 @dataclass(slots=True, kw_only=True)

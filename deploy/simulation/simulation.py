@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from deploy.config import CitySettings
 from deploy.simulation.callers import Callers
@@ -196,7 +195,7 @@ class Simulation:
         """The storms' ways in metres."""
         streets, tracks = self.streets, []
         for storm in self.settings.storms:
-            places = [self._place(over, i, len(storm.over)) for i, over in enumerate(storm.over)]
+            places = [self._middle(over) for over in storm.over] or self._two_districts()
             tracks.append(
                 [
                     ((lon - streets.west) * streets.metres_lon, (lat - streets.south) * streets.metres_lat)
@@ -205,19 +204,24 @@ class Simulation:
             )
         return tracks
 
-    def _place(self, over: str | tuple[float, float], index: int, count: int) -> tuple[float, float]:
-        """A point, the middle of a district's streets, or, where no district is known, a point on the way across."""
+    def _middle(self, over: str | tuple[float, float]) -> tuple[float, float]:
+        """A point, or the middle of a district's streets."""
         if not isinstance(over, str):
             return over
-        names: npt.NDArray[np.str_] = np.array(self.streets.district)
-        mine = names == over
-        if mine.any():
-            return float(self.streets.lon[mine].mean()), float(self.streets.lat[mine].mean())
-        if names.any():
-            known = ", ".join(sorted(set(self.streets.district) - {""}))
+        mine = np.array([name == over for name in self.streets.district])
+        if not mine.any():
+            known = ", ".join(sorted(set(self.streets.district) - {""})) or "none"
             raise SettingsError(f"simulation: a storm over {over!r}: no such district in the box; there are {known}")
-        share, s = (index + 1) / (count + 1), self.settings
-        return s.west + (0.35 + 0.3 * share) * (s.east - s.west), s.south + (0.2 + 0.6 * share) * (s.north - s.south)
+        return float(self.streets.lon[mine].mean()), float(self.streets.lat[mine].mean())
+
+    def _two_districts(self) -> list[tuple[float, float]]:
+        """The middles of the two largest districts of the box; without districts, two points on the way across."""
+        largest = Counter(name for name in self.streets.district if name).most_common(2)
+        if len(largest) == 2:
+            return sorted(self._middle(name) for name, _ in largest)
+        s = self.settings
+        width, height = s.east - s.west, s.north - s.south
+        return [(s.west + share * width, s.south + share * height) for share in (0.4, 0.65)]
 
 
 def _kept(waiting: Rows, blobs: list[bytes]) -> list[bytes]:

@@ -54,6 +54,7 @@ def incident_entry(
         for i in cameras.seeing(node).tolist()
         if ring_distance(simulated.grid.cell(float(cameras.lon[i]), float(cameras.lat[i])), cell) <= 1
     ]
+    signs = sum((bool(sensors), bool(events.get(incident.name)), len(tickets.get(incident.name, ())) >= 2))
     happened = incident.onset_ms is not None
     road, number, _, _ = streets.address(node)
     return {
@@ -74,13 +75,16 @@ def incident_entry(
         "cameras": seeing,
         "tickets": list(tickets.get(incident.name, ())),
         "camera_events": list(events.get(incident.name, ())),
-        "should_raise": incident.raises if happened and _can_be_known(incident.kind, sensors, seeing) else None,
+        "should_raise": incident.raises if happened and _can_be_known(incident.kind, sensors, signs) else None,
     }
 
 
-def _can_be_known(kind: str, sensors: Sequence[str], cameras: Sequence[str]) -> bool:
-    """Whether instruments could tell; an accident needs the camera, for slow traffic alone is none."""
-    return bool(cameras) and bool(sensors) if kind == "accident" else bool(sensors)
+def _can_be_known(kind: str, sensors: Sequence[str], signs: int) -> bool:
+    """Whether the records could tell: by a sensor of the kind, or by two of sensors, camera events and calls.
+
+    An accident always needs two: slow traffic alone is none.
+    """
+    return signs >= 2 or (bool(sensors) and kind != "accident")
 
 
 def faulty_device_entries(devices: Devices) -> Iterator[dict[str, Any]]:
