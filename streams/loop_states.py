@@ -1,32 +1,38 @@
 """The table of the loop: what may be asked in which state, by whom, and where it leads.
 
-    state        what is done with it                                        next
-    discovered   file O D Y                                                  filed
-    filed        dispatch D S Y                                              dispatched
-    dispatched   accept H                                                    accepted
-                 return H                                                    returned
-    accepted     start H                                                     handling
-                 return H                                                    returned
-    handling     finish H                                                    handled
-    handled      verify_pass V S                                             verified
-                 verify_fail V S                                             handling (once more)
-    verified     close O D V S Y                                             closed
-    returned     dispatch D S Y                                              dispatched
-    suspended    resume H D S Y                                              where it was
-    closed, verified            reopen O D V S Y                             dispatched, to the same department
-    false_alarm, cancelled      reopen O D S                                 filed
-    dispatched, accepted        transfer H D S                               dispatched, to the other department
-    handling                    transfer D S                                 dispatched, to the other department
-    dispatched to handling      suspend D S; respond H                       suspended; stays
-    discovered, filed, returned whistle F D S                                dispatched, to the lead of the whistle
-    dispatched to handling      whistle F H D S                              stays
-    not yet handled *           merge O D S; false_alarm O D V S; cancel O D S     merged; false_alarm; cancelled
-                                correct O D S                                stays
-    not yet ended, but suspended    remind F O D S                           stays
+    state                   action         who            next
+    ----------------------  -------------  -------------  ----------------------------------------
+    discovered              file           O D Y          filed
+    filed, returned         dispatch       D S Y          dispatched
+    dispatched              accept         H              accepted
+    accepted                start          H              handling
+    handling                finish         H              handled
+    handled                 verify_pass    V S            verified
+    handled                 verify_fail    V S            handling
+    verified                close          O D V S Y      closed
+    verified, closed        reopen         O D V S Y      dispatched
+    false_alarm, cancelled  reopen         O D S          filed
+    dispatched, accepted    return         H              returned
+    dispatched, accepted    transfer       H D S          dispatched
+    handling                transfer       D S            dispatched
+    WORKING                 suspend        D S            suspended
+    suspended               resume         H D S Y        where it was
+    WORKING                 whistle        F H D S        stays
+    WAITING                 whistle        F D S          dispatched
+    WORKING                 respond        H              stays
+    OPEN                    remind         F O D S        stays
+    UNHANDLED               correct        O D S          stays
+    UNHANDLED               merge          O D S          merged
+    UNHANDLED               false_alarm    O D V S        false_alarm
+    UNHANDLED               cancel         O D S          cancelled
 
-    O operator 值班坐席  D dispatcher 派遣员  H handler 处置单位  V verifier 核查员  S supervisor 督办
-    F front_line 一线网格员  Y system (rules of the loop, and machines that act in its name)
-    * discovered, filed, dispatched, accepted, handling, returned, suspended
+    WAITING    discovered, filed, returned      it lies at the duty desk
+    WORKING    dispatched, accepted, handling   it lies with a department
+    UNHANDLED  WAITING, WORKING, suspended
+    OPEN       WAITING, WORKING, handled, verified
+
+    O operator 值班坐席   D dispatcher 派遣员   H handler 处置单位   V verifier 核查员   S supervisor 督办
+    F front_line 一线网格员   Y system: rules of the loop, and machines that act in its name
 
 An incident closes only by way of `verified`. Suspending stops the clocks, so those whose clocks they are cannot do it.
 What the table allows may still be refused for what the incident is (`streams/loop_checks.py`): the wrong department,
@@ -62,11 +68,9 @@ _LETTERS: Final = {
     "F": Role.FRONT_LINE,
     "Y": Role.SYSTEM,
 }
-WORKING: Final = (S.DISPATCHED, S.ACCEPTED, S.HANDLING)
-"""A department has it and has not finished."""
 WAITING: Final = (S.DISCOVERED, S.FILED, S.RETURNED)
-"""It lies at the duty desk, which has to dispatch it."""
-NOT_HANDLED: Final = (*WAITING, *WORKING, S.SUSPENDED)
+WORKING: Final = (S.DISPATCHED, S.ACCEPTED, S.HANDLING)
+UNHANDLED: Final = (*WAITING, *WORKING, S.SUSPENDED)
 OPEN: Final = (*WAITING, *WORKING, S.HANDLED, S.VERIFIED)
 
 
@@ -87,14 +91,14 @@ def _rules() -> Iterator[tuple[Iterable[State], ActionName, State | None, str]]:
     yield (S.DISPATCHED, S.ACCEPTED), A.TRANSFER, S.DISPATCHED, "HDS"
     yield (S.HANDLING,), A.TRANSFER, S.DISPATCHED, "DS"
     yield WORKING, A.SUSPEND, S.SUSPENDED, "DS"
-    yield NOT_HANDLED, A.MERGE, S.MERGED, "ODS"
-    yield NOT_HANDLED, A.FALSE_ALARM, S.FALSE_ALARM, "ODVS"
-    yield NOT_HANDLED, A.CANCEL, S.CANCELLED, "ODS"
+    yield UNHANDLED, A.MERGE, S.MERGED, "ODS"
+    yield UNHANDLED, A.FALSE_ALARM, S.FALSE_ALARM, "ODVS"
+    yield UNHANDLED, A.CANCEL, S.CANCELLED, "ODS"
     yield WAITING, A.WHISTLE, S.DISPATCHED, "FDS"
     for state in WORKING:
         yield (state,), A.WHISTLE, state, "FHDS"
         yield (state,), A.RESPOND, state, "H"
-    for state in NOT_HANDLED:
+    for state in UNHANDLED:
         yield (state,), A.CORRECT, state, "ODS"
     for state in OPEN:
         yield (state,), A.REMIND, state, "FODS"
