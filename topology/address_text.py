@@ -43,13 +43,13 @@ CUT: Final = "|"
 """Stands where a mention was taken out: a name never goes across it."""
 
 _NOT_ADDRESS: Final = re.compile(r"[^\w()\[\]【】,;、。/:#~+.&\-—|]+")
-_MAY_BEGIN_AFTER: Final = frozenset(",;、。/:()[]【】-—#~+.&|_是在于住址到至和及与或国")
+_MAY_BEGIN_AFTER: Final = frozenset(",;、。/:|是在于住址到至国")
 _BETWEEN: Final = frozenset(",-/.、—:")
 _ENDS_OF_FULL_NAMES: Final = frozenset("省市区县盟旗州道镇乡会")
 # What makes a name out of an abbreviation: 上海路, 北京东路, 普陀山, 静安寺, 广州大厦, 浦东大道, 四川北路.
 _GOES_ON: Final = re.compile(
     r"[东西南北中新老大内外前后上下支一二三四五六七八九十\d]{0,3}(?:路|街|大道|道|公路|弄|巷|胡同|高架|高速|铁路|环线|里弄)"
-    r"|[江河湖桥站寺庙门港浜塘泾苑园城楼厦馆店院校山岛湾里村坊居府台滩庙街]|大[学厦桥酒饭楼剧]|花[园苑]|公[寓园馆]|小[区学]"
+    r"|[江河湖桥站寺庙门港浜塘泾苑园城楼厦馆店院校山岛湾里村坊居府台滩庙街乡镇]|大[学厦桥酒饭楼剧]|花[园苑]|公[寓园馆]|小[区学]"
     r"|中[学心]|新[村城苑]|广场|宾馆|酒店|饭店|银行|医院|学[校院]|商[厦场城会]|人家|发展|集团|公司|名[苑都邸]|豪"
 )
 _FULL_GOES_ON: Final = re.compile(r"[东西南北中]{0,1}(?:路|街(?!道)|弄)")
@@ -76,18 +76,33 @@ _NO_ROADS: Final = frozenset(
         "河道",
         "渠道",
     }
-    | {"街巷", "里弄", "小路", "小道", "小巷", "步行街", "人行道", "车道", "机动车道", "非机动车道", "车行道", "下水道"}
+    | {
+        "街巷",
+        "里弄",
+        "小路",
+        "小道",
+        "小巷",
+        "步行街",
+        "人行道",
+        "车道",
+        "机动车道",
+        "非机动车道",
+        "车行道",
+        "下水道",
+        "支弄",
+    }
 )
 _HAN: Final = "\u3400-\u9fff"
-_ROAD: Final = re.compile(rf"[{_HAN}]{{1,12}}?(?:大道|大街|公路|路|街|道|巷|弄|胡同)")
+_ROAD: Final = re.compile(rf"[{_HAN}]{{1,12}}?(?:大道|大街|公路|路|街(?!道)|(?<!街)道|巷|弄|胡同)")
 _NUMBER: Final = re.compile(
     r"(?:[东西南北中]段)?第?([甲乙丙丁])?(?:(\d{1,5})([A-Za-z]?)|([一二三四五六七八九十百千零〇两]{1,7})(?=[弄号巷]))"
     r"(?:[-~之、/]\d{1,5}(?=[号弄巷]))?(弄|号|巷|院)?"
 )
 _NOT_A_HOUSE: Final = re.compile(r"楼|栋|幢|座|室|层|单元|路|线|米|公里|组|队")
+_IN_HOUSE: Final = frozenset("楼线")  # 12号楼 is a building, 2号线 an underground line
 _INSIDE: Final = re.compile(r"(?:[弄巷])?(\d{1,5})号(?!楼|院|线)")
 _RING: Final = re.compile(
-    r"(?:城区|全区|市区|(?:[内中外一二三四五六]环)(?:以内|以外|之间|[到至]?[内中外一二三四五六]环(?:之间|以内|以外)?)?)"
+    r"(?:城区|全区|市区|(?:[内中外一二三四五六]环)(?:以?内|以?外|之间|[到至]?[内中外一二三四五六]环(?:之间|以?内|以?外)?)?)"
 )
 _JOINING: Final = "近与和及至到靠临跨交"
 _NEAR: Final = re.compile(r"附近|旁边|对面|斜对|隔壁|周边|[东西南北]侧|旁$|近$")
@@ -108,6 +123,7 @@ class Mention:
     start: int
     end: int
     whole: bool  # some name of it is full, not abbreviated
+    placed: bool  # it begins with a province or city
     alike: int = 0
     """Without a district in the chain: how many subdistricts of the country are called so (`ANYWHERE`: a village)."""
 
@@ -200,7 +216,7 @@ class DivisionReader:
         if not chain:
             return None
         first, last = chain[0], chain[-1]
-        whole = any(form is Form.FULL for _, form, _ in chain)
+        whole = any(_is_whole(form, word) for _, form, word in chain)
         code = last[0]
         if not code:
             return None
@@ -213,9 +229,10 @@ class DivisionReader:
                 return None
             if len(chain) == 1 and (len(first[2]) == 2 or (len(code) == DISTRICT_DIGITS and not self.is_home(code))):
                 return None  # 新城区, 和平区: there is one in the middle of many names
-        elif len(chain) == 1 and first[1] is not Form.FULL and not self.is_home(code) and len(code) >= DISTRICT_DIGITS:
+        elif len(chain) == 1 and not whole and not self.is_home(code) and len(code) >= DISTRICT_DIGITS:
             return None  # 新民, 和平, 东风: counties too, but mostly not meant
-        return Mention(code, last[1], start, end, whole, 0 if len(code) <= DISTRICT_DIGITS else _alike(chain))
+        placed = len(first[0]) < DISTRICT_DIGITS
+        return Mention(code, last[1], start, end, whole, placed, 0 if len(code) <= DISTRICT_DIGITS else _alike(chain))
 
     def _chain(self, text: str, start: int, above: str) -> tuple[int, Chain]:
         """(end, names as (code, form, word)) of the chain that covers most, each name a part of the one before.
@@ -282,9 +299,16 @@ def roads_of(reading: Reading) -> list[Road]:
     return roads
 
 
-def is_near(text: str) -> bool:
-    """Whether the text says that it is only near what it names."""
-    return _NEAR.search(text) is not None
+def is_beside(reading: Reading, mention: Mention) -> bool:
+    """Whether a division is named only to say what is near: "(三林镇附近)", "三林镇附近"; never the first words."""
+    if mention.start == 0:
+        return False
+    rest = reading.rest
+    opened = rest.rfind("(", 0, mention.start)
+    if opened > rest.rfind(")", 0, mention.start):
+        closed = rest.find(")", mention.end)
+        return _NEAR.search(rest[mention.end : closed if closed >= 0 else len(rest)]) is not None
+    return _NEAR.match(rest, mention.end) is not None
 
 
 def numeral(text: str) -> int | None:
@@ -311,6 +335,8 @@ def _number(text: str, at: int) -> tuple[Number | None, int]:
     mark, digits, letter, words, unit = found.groups(default="")
     if not unit and _NOT_A_HOUSE.match(text, found.end()):
         return None, at
+    if unit == "号" and text[found.end() : found.end() + 1] in _IN_HOUSE:
+        return None, at
     main = int(digits) if digits else numeral(words)
     if not main:
         return None, at
@@ -331,6 +357,10 @@ def _depths(text: str) -> list[int]:
     return depths
 
 
+def _is_whole(form: Form, word: str) -> bool:
+    return form is Form.FULL or (form is Form.FORMER and word[-1] in "区县市")
+
+
 def _alike(chain: Chain) -> int:
     """See `Mention.alike`."""
     if any(len(code) == DISTRICT_DIGITS for code, _, _ in chain):
@@ -343,7 +373,7 @@ def _is_part_of_a_name(text: str, end: int, word: str) -> bool:
     if word[-1] in _ENDS_OF_FULL_NAMES and len(word) > 2:
         if word[-1] == "市" and text[end : end + 1] == "场":
             return True
-        return _FULL_GOES_ON.match(text, end) is not None
+        return word[-1] in "市镇乡" and _FULL_GOES_ON.match(text, end) is not None
     return _GOES_ON.match(text, end) is not None
 
 

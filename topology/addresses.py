@@ -8,7 +8,6 @@ never computes one. A wrong district sends the wrong people, so what is not sure
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from schemas.datums import Datum
 from schemas.errors import SettingsError
 from topology.address_file import read_addresses
 from topology.address_points import AddressPoints, Fit, Hit
-from topology.address_text import DivisionReader, Mention, Reading, Road, clean, roads_of
+from topology.address_text import DivisionReader, Mention, Reading, Road, clean, is_beside, roads_of
 from topology.city_table import FileReport
 from topology.divisions import (
     COMMUNITY_DIGITS,
@@ -49,8 +48,6 @@ _BETWEEN: Final = 0.92
 _NEAR: Final = 0.9
 _OTHER_CITY: Final = 0.95
 _AMBIGUOUS: Final = 0.9
-
-_NEAR_NOTE: Final = re.compile(r"[^()|]{0,20}?(?:附近|旁边|对面|斜对|隔壁|周边)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +114,14 @@ class AddressLibrary:
         library.warnings = tuple(report.warnings)
         return library
 
+    def __len__(self) -> int:
+        """How many addresses the city's own list has."""
+        return len(self._points)
+
+    def __len__(self) -> int:
+        """How many addresses the city itself has listed."""
+        return len(self._points)
+
     def resolve(self, text: str) -> Resolved:
         """Never raises, whatever the text; the work is bounded by `address_text.MAX_CHARS`."""
         cleaned = clean(text)
@@ -151,14 +156,16 @@ class AddressLibrary:
         """(the finest division of this city that is named, another city that is named, what two divisions share)."""
         home: list[Mention] = []
         abroad: Mention | None = None
+        counts = False  # a lone 海港区 after a district of this city is not another address
         beside: list[Mention] = []
         for mention in reading.mentions:
             if not mention.code:
                 continue
             if not mention.code.startswith(self._home):
-                if not self._home.startswith(mention.code) and abroad is None and not _beside(reading, mention):
-                    abroad = mention
-            elif _beside(reading, mention):
+                if not self._home.startswith(mention.code) and not is_beside(reading, mention):
+                    abroad = abroad or mention
+                    counts = counts or mention.placed or not home
+            elif is_beside(reading, mention):
                 beside.append(mention)
             else:
                 home.append(mention)
@@ -166,6 +173,8 @@ class AddressLibrary:
             home = [replace(one, code=one.code[: max(DISTRICT_DIGITS, len(self._home))]) for one in beside]
         if not home:
             return None, abroad, None
+        if not counts:
+            abroad = None
         strong = [one for one in home if not one.is_weak]
         if not strong:
             return replace(home[0], code=self._home), abroad, None
@@ -247,11 +256,6 @@ def _home_of(city_code: str) -> str | None:
     except ValueError:
         return None
     return home if full_name(home) is not None else None
-
-
-def _beside(reading: Reading, mention: Mention) -> bool:
-    """Whether a division is named only to say what is near: "(三林镇附近)"."""
-    return _NEAR_NOTE.match(reading.rest, mention.end) is not None
 
 
 def _two_addresses(roads: list[Road]) -> bool:
