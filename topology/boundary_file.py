@@ -92,16 +92,15 @@ class BoundaryFile:
 def read_boundary_file(path: Path, grid: Grid, *, default_datum: Datum, zone: str) -> BoundaryFile:
     """Read one file: its features in order. Never raises for what is in it. Dates are midnights in `zone`."""
     content = geojson_file.read(path)
-    found = BoundaryFile(problems=content.problems)
+    found = BoundaryFile()
     said = _stated_datum(content.members, content, 1, "the collection")
-    if not content.features and not content.problems:
+    if not content.features and not content.count:
         found.warnings.append(f"{path}:1: the file has no features")
     for feature in content.features:
         boundary = _boundary(feature, content, grid, said or default_datum, said, ZoneInfo(zone), found)
         if boundary is not None:
             found.boundaries.append(boundary)
-    if content.left_out:
-        found.problems.append(f"{path}: and {content.left_out} more problems")
+    found.problems = content.problems
     return found
 
 
@@ -118,7 +117,9 @@ def _boundary(
     properties = feature.properties
     title = " ".join(str(properties[name])[:40] for name in ("code", "adcode", "name") if properties.get(name))
     where = f"feature {feature.index} ({title})" if title else f"feature {feature.index}"
-    before = (len(content.problems), content.left_out)
+    if not properties and not feature.sound:
+        return None  # what it says cannot be read at all, which has been noted
+    before = content.count
 
     def problem(text: str) -> None:
         content.problem(feature.line, f"{where}: {text}")
@@ -149,7 +150,7 @@ def _boundary(
         problem(f"its datum is {DATUM_TITLES[own]}, the collection's is {DATUM_TITLES[said]}: which is it?")
     datum = own or datum
     geometry = _shape(feature, content, where, datum, grid, problem, found.warnings)
-    if (len(content.problems), content.left_out) != before or not feature.sound:
+    if content.count != before or not feature.sound:
         return None
     if code is None or name is None or level is None:  # has been noted as a problem
         return None

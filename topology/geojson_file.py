@@ -25,6 +25,8 @@ from shapely.geometry.base import BaseGeometry
 
 MAX_PROBLEMS: Final = 1000
 """Enough to put a file right in one go; a file of the wrong kind does not fill the screen for ever."""
+MAX_FILE_BYTES: Final = 256_000_000
+"""All communities of the largest city, in more detail than anybody draws them."""
 MIN_RING: Final = 4  # a ring's first position is also its last
 
 _GEOMETRIES: Final = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
@@ -60,15 +62,23 @@ class GeoJsonFile:
     path: Path
     features: list[Feature] = field(default_factory=list)
     members: Mapping[str, Any] = field(default_factory=dict)  # of the collection, beside its features
-    problems: list[str] = field(default_factory=list)
-    left_out: int = 0
+    count: int = 0
+    """Problems noted, also those beyond `MAX_PROBLEMS`."""
+    _noted: list[tuple[int, str]] = field(default_factory=list)
 
     def problem(self, line: int, text: str) -> None:
-        """Note a problem, in the form `path:line: text`; only counted after the first `MAX_PROBLEMS`."""
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(f"{self.path}:{line}: {text}")
-        else:
-            self.left_out += 1
+        """Note a problem of a line (0: of the file as a whole); only counted after the first `MAX_PROBLEMS`."""
+        self.count += 1
+        if len(self._noted) < MAX_PROBLEMS:
+            self._noted.append((line, text))
+
+    @property
+    def problems(self) -> list[str]:
+        """All of them by line, in the form `path:line: text`."""
+        ordered = sorted(self._noted, key=lambda one: one[0])
+        lines = [f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}" for line, text in ordered]
+        left_out = self.count - len(lines)
+        return [*lines, f"{self.path}: and {left_out} more problems"] if left_out else lines
 
 
 class _Head(msgspec.Struct):
@@ -82,9 +92,12 @@ def read(path: Path) -> GeoJsonFile:
     """Read one file. Never raises for what is in it or for not being able to read it."""
     found = GeoJsonFile(path)
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            found.problem(0, f"larger than {MAX_FILE_BYTES:,} bytes; is it the right file?")
+            return found
         content = path.read_bytes()
     except OSError as error:
-        found.problems.append(f"{path}: the GeoJSON file cannot be read: {error.strerror or error}")
+        found.problem(0, f"the GeoJSON file cannot be read: {error.strerror or error}")
         return found
     mark = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     parse(content[mark:], found)
@@ -102,7 +115,7 @@ def parse(content: bytes, found: GeoJsonFile) -> None:
     try:
         top = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
-        found.problem(_line(content, _byte_of(error, content)), f"not JSON: {error}")
+        found.problem(_line(content, _byte_of(error, content)), f"not JSON: {str(error)[:200]}")
         return
     if not isinstance(top, dict):
         found.problem(1, f"expected a GeoJSON object, got {_kind(top)}")
@@ -299,10 +312,12 @@ def _line(content: bytes, byte: int) -> int:
 
 
 def _byte_of(error: Exception, content: bytes) -> int:
-    """Where msgspec says the text is broken ("... (byte 17)"); its end when it was cut off."""
+    """Where msgspec says a text is broken ("... (byte 17)"): its end if it was cut off, its start if it is silent."""
     _, _, rest = str(error).rpartition("(byte ")
     digits = rest.rstrip(")")
-    return int(digits) if digits.isdigit() else len(content.rstrip())
+    if digits.isdigit():
+        return int(digits)
+    return len(content.rstrip()) if "truncated" in str(error) else 0
 
 
 def _address(data: object) -> int:
