@@ -118,10 +118,6 @@ class AddressLibrary:
         """How many addresses the city's own list has."""
         return len(self._points)
 
-    def __len__(self) -> int:
-        """How many addresses the city itself has listed."""
-        return len(self._points)
-
     def resolve(self, text: str) -> Resolved:
         """Never raises, whatever the text; the work is bounded by `address_text.MAX_CHARS`."""
         cleaned = clean(text)

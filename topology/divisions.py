@@ -41,6 +41,7 @@ _NATIONS: Final = (
     "撒拉族|毛南族|仡佬族|锡伯族|锡伯|阿昌族|普米族|塔吉克族|塔吉克|怒族|鄂温克族|鄂伦春|裕固族|保安族|门巴族|独龙族|各族"
 )
 _AUTONOMOUS: Final = re.compile(rf"(?:{_NATIONS})*自治(?:区|州|县|旗)$")
+_AUTONOMY: Final = re.compile(r"自治(?:区|州|县|旗)$")
 _ENDINGS: Final = ("特别行政区", "地区", "新区", "林区", "省", "市", "盟", "区", "县", "旗")
 _FORMALITIES: Final = frozenset({"市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划"})
 _CHANGES: Final = {"区": "县市", "市": "县", "县": ""}
@@ -107,6 +108,7 @@ def area_names() -> Names:
             for before in _changed(name):
                 if before not in real:
                     _add(readings, before, Name(code, Form.FORMER))
+    _add(readings, "内蒙", Name("15", Form.SHORT))
     for name, codes in _former():
         for code in codes:
             _add(readings, name, Name(code, Form.FORMER))
@@ -123,6 +125,8 @@ def full_name(code: str) -> str | None:
 def short_name(name: str) -> str:
     """上海市 -> 上海, 浦东新区 -> 浦东, 黔南布依族苗族自治州 -> 黔南; a name that would lose too much stays."""
     stem = _AUTONOMOUS.sub("", name)
+    if len(stem) < 2:  # 内蒙古 is not what is left of the Mongols
+        stem = _AUTONOMY.sub("", name)
     if stem == name:
         for ending in _ENDINGS:
             if name.endswith(ending):
