@@ -31,7 +31,7 @@ _ASKED: Final = ("append", "close", "closed", "record_count", "size", "_build", 
 class FrameBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka is untyped
     """A closed batch of one record without key. `timestamp_ms` is its create time, by default now."""
 
-    def __init__(self, value: bytes, timestamp_ms: int | None = None) -> None:
+    def __init__(self, value: bytes | memoryview, timestamp_ms: int | None = None) -> None:
         self._value = value
         self._timestamp_ms = time.time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms
         self._producer = (-1, -1, -1)

@@ -21,21 +21,21 @@ class Role(IntEnum):
     """What the scan does with a field's value: numbers first, then free strings, then strings from a list."""
 
     EVENT_AT = 0
-    DUE_AT = 1  # a time, too; goes to `extra` as `due_ms`
-    VALUE = 2
-    LON = 3
-    LAT = 4
-    CONFIDENCE = 5
-    COUNT = 6  # a whole number that becomes the row's value
-    ENTITY = 7
-    KIND = 8
-    UNIT = 9
-    DEVICE_TYPE = 10
-    KEPT_NUMBER_OR_TEXT = 11  # goes to `extra`, as do the next two
-    KEPT_TEXT = 12
-    KEPT_URGENCY = 13
-    QUALITY = 14
-    DATUM = 15
+    VALUE = 1
+    LON = 2
+    LAT = 3
+    CONFIDENCE = 4
+    COUNT = 5  # a whole number that becomes the row's value
+    ENTITY = 6
+    KIND = 7
+    UNIT = 8
+    DEVICE_TYPE = 9
+    KEPT_NUMBER_OR_TEXT = 10  # goes to `extra`, as do the next two
+    KEPT_TEXT = 11
+    KEPT_URGENCY = 12
+    QUALITY = 13
+    DATUM = 14
+    DUE_AT = 15  # a time; goes to `extra` as `due_ms`
 
 
 # Columns of the table of fields: three words of the key with its closing quote, three masks of the bytes that count,

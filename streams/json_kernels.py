@@ -26,7 +26,6 @@ from topology.jit import kernel
 
 # Roles as plain integers for the kernel, which compares them in this order.
 _EVENT_AT: Final = int(Role.EVENT_AT)
-_LAST_TIME: Final = int(Role.DUE_AT)
 _VALUE: Final = int(Role.VALUE)
 _LON: Final = int(Role.LON)
 _LAT: Final = int(Role.LAT)
@@ -41,6 +40,7 @@ _LAST_STRING: Final = int(Role.KEPT_TEXT)
 _KEPT_URGENCY: Final = int(Role.KEPT_URGENCY)
 _QUALITY: Final = int(Role.QUALITY)
 _DATUM: Final = int(Role.DATUM)
+_DUE_AT: Final = int(Role.DUE_AT)
 
 
 class Tokens(NamedTuple):
@@ -195,45 +195,43 @@ def scan(
             # Its value.
             role = load_int(field_at + 8 * ROLE)
             if role <= _LAST_NUMBER:
-                if role <= _LAST_TIME:
-                    if load_byte(at) == 0x22:
-                        time_ms, at = read_time(at + 1)
-                        if at == ODD:
-                            break
-                        at += 1
-                    else:
-                        time_ms, scale, at = read_number(at)
-                        if at == ODD or scale != 0 or time_ms < MIN_EVENT_MS or time_ms >= MAX_EVENT_MS:
-                            break
-                    if role == _EVENT_AT:
-                        event_at_ms = time_ms
-                    elif at > end:
+                if role == _EVENT_AT and load_byte(at) == 0x22:
+                    event_at_ms, at = read_time(at + 1)
+                    if at == ODD:
                         break
-                    else:
-                        extra_end = _keep_due(time_ms, extras_at, extra_start, extra_end)
+                    at += 1
                 else:
                     mantissa, scale, at = read_number(at)
                     if at == ODD:
                         break
-                    number = as_float(mantissa, scale)
-                    if role == _VALUE:
-                        value = number
-                    elif role == _LON:
-                        lon = number
-                        if number < -180.0 or number > 180.0:
+                    if role == _EVENT_AT:
+                        event_at_ms = mantissa
+                        if scale != 0 or event_at_ms < MIN_EVENT_MS or event_at_ms >= MAX_EVENT_MS:
                             break
-                    elif role == _LAT:
-                        lat = number
-                        if number < -90.0 or number > 90.0:
-                            break
-                    elif role == _CONFIDENCE:
-                        confidence = number
-                        if number < 0.0 or number > 1.0:
-                            break
-                    else:  # a count
-                        value = number
-                        if scale != 0 or mantissa < 0:
-                            break
+                    else:
+                        number = as_float(mantissa, scale)
+                        if role == _VALUE:
+                            value = number
+                        elif role == _LON:
+                            lon = number
+                            if number < -180.0 or number > 180.0:
+                                break
+                        elif role == _LAT:
+                            lat = number
+                            if number < -90.0 or number > 90.0:
+                                break
+                        elif role == _CONFIDENCE:
+                            confidence = number
+                            if number < 0.0 or number > 1.0:
+                                break
+                        else:  # a count
+                            value = number
+                            if scale != 0 or mantissa < 0:
+                                break
+            elif role == _DUE_AT:
+                extra_end, at = _keep_due(at, end, extras_at, extra_start, extra_end)
+                if at == ODD:
+                    break
             else:
                 value_at = at
                 if load_byte(at) == 0x22:
@@ -395,11 +393,23 @@ _DUE_KEY: Final = np.frombuffer(b'"due_ms":', dtype=np.uint8)
 
 
 @kernel
-def _keep_due(time_ms: int, extras_at: int, extra_start: int, extra_end: int) -> int:
-    """Write a brace or comma and `"due_ms":` with the time behind `extra_end`; gives the new end.
+def _keep_due(at: int, end: int, extras_at: int, extra_start: int, extra_end: int) -> tuple[int, int]:
+    """Read the time at `at` and write a brace or comma, `"due_ms":` and its milliseconds behind `extra_end`.
 
-    No longer than what the record has for it: `"due_ts":` and as many digits, or a longer text.
+    Gives the new end and the address behind the value, or ODD. What is written is no longer than what the record has
+    for it: `"due_ts":` and as many digits, or a longer text.
     """
+    if load_byte(at) == 0x22:
+        time_ms, at = read_time(at + 1)
+        if at == ODD:
+            return extra_end, ODD
+        at += 1
+    else:
+        time_ms, scale, at = read_number(at)
+        if at == ODD or scale != 0 or time_ms < MIN_EVENT_MS or time_ms >= MAX_EVENT_MS:
+            return extra_end, ODD
+    if at > end:
+        return extra_end, ODD
     store_byte(extras_at + extra_end, 0x7B if extra_end == extra_start else 0x2C)
     to = extras_at + extra_end + 1
     for i in range(len(_DUE_KEY)):
@@ -409,4 +419,4 @@ def _keep_due(time_ms: int, extras_at: int, extra_start: int, extra_end: int) ->
     for i in range(digits):
         store_byte(to + digits - 1 - i, 0x30 + time_ms % 10)
         time_ms //= 10
-    return to + digits - extras_at
+    return to + digits - extras_at, at

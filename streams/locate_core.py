@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.dead_letter import DeadLetter
-from schemas.observation import Cover, FrameHeader, encode_frame
+from schemas.observation import Cover, FrameHeader, encode_frame, write_frame
 from schemas.sources import Source
 from streams.columns import Columns
 from streams.frames import FrameBuilder, Piece
@@ -48,7 +48,7 @@ class FrameOut:
     """One encoded frame for partition `shard` of observations, or of placed-tickets (there the raw partition)."""
 
     shard: int
-    data: bytes
+    data: bytes | memoryview
     rows: int
 
 
@@ -389,7 +389,7 @@ class Locator:
 
 
 def _frame(shard: int, covers: list[Cover], batch: pa.RecordBatch | None = None) -> FrameOut:
-    data = encode_frame(FrameHeader(shard=shard, covers=covers), batch)
+    data = write_frame(FrameHeader(shard=shard, covers=covers), batch)
     return FrameOut(shard, data, 0 if batch is None else batch.num_rows)
 
 

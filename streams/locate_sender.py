@@ -181,7 +181,7 @@ class LocateSender:
 
     # --- one message -------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, topic: str, value: bytes, key: bytes | None, partition: int | None) -> None:
+    async def _deliver(self, topic: str, value: bytes | memoryview, key: bytes | None, partition: int | None) -> None:
         """Send until acknowledged; to a partition, as a batch of its own."""
         pause = FIRST_PAUSE_S
         while True:
