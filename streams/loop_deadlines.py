@@ -4,7 +4,7 @@ A stage's clock starts when the incident enters the stage, for the department th
 returned and dispatched again, or that failed verification, is on a new clock. What was promised to the citizen does
 not move: each ticket keeps the deadline that it came with.
 
-    accept   filed or returned until dispatched, dispatched until accepted
+    accept   discovered or returned until dispatched, dispatched until accepted
     handle   dispatched until handled
     verify   handled until closed
 
@@ -59,6 +59,8 @@ class Clocks:
             self._pause(incident, at_ms)
         elif before is State.SUSPENDED and not state.ended:
             self._go_on(incident, at_ms)
+        elif state is State.FILED and before is State.DISCOVERED:
+            pass  # still the duty desk's, on the same clock
         elif state in WAITING:
             self._stop(incident, at_ms, "handle", "verify")
             self._start(incident, at_ms, "accept")

@@ -94,15 +94,16 @@ def test_a_case_that_fails_verification_is_handled_again_and_its_tickets_are_ope
     story.at("07-03 08:00").ticket("T-1", "flood", due_ms=moment("07-03 10:00"))
     story.at("07-03 08:10").act("accept", "handler", "h").act("start", "handler", "h")
     story.at("07-03 09:00").act("finish", "handler", "h")
-    assert story.now.tickets[0].on_time is True
+    assert [one.on_time for one in story.now.tickets] == [True]
     story.at("07-03 09:30").act("verify_fail", "verifier", "v", reason="仍有积水")
     story.on("07-03 09:30").expect("verify_fail: handling", "rework to west-water")
-    assert story.now.tickets[0].done_ms is None and story.now.tickets[0].on_time is None
+    assert [(one.done_ms, one.on_time) for one in story.now.tickets] == [(None, None)]
     assert story.now.handle_due_ms == moment("07-03 13:30"), "a clock of its own for the rework"
     story.at("07-03 10:30")  # what was promised to the caller has not moved
     story.on("07-03 10:10").expect("overdue: handling", "overdue to west-water")
     story.at("07-03 11:00").act("finish", "handler", "h").act("verify_pass", "verifier", "v")
-    assert (story.now.tickets[0].on_time, story.now.reopenings) == (False, 1)
+    (ticket,) = story.now.tickets
+    assert (ticket.on_time, story.now.reopenings) == (False, 1)
 
 
 def test_the_caller_is_not_content_and_the_closed_case_is_opened_again() -> None:

@@ -71,7 +71,7 @@ def test_each_action_is_done_exactly_when_the_table_has_it(state: State) -> None
             if rule is not None and role in rule.roles:
                 change = out[0]
                 assert isinstance(change, IncidentChange), (state, action, role, change.sentence_en)
-                assert change.action == action and change.previous_state is state
+                assert change.action.value == action.value and change.previous_state is state
                 wanted = State.ACCEPTED if action is ActionName.RESUME else rule.next
                 assert change.state is wanted
                 assert change.role is role and change.actor == "somebody-else" and change.reason == "r"
