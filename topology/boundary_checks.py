@@ -102,7 +102,7 @@ class _Checks:
 
     def family(self, parent: Boundary, children: list[Boundary]) -> None:
         """A parent in one of its validities, and everything that belongs to its code."""
-        present = [child for child in children if _same_time(parent, child)]
+        present = [child for child in children if child.level > parent.level and _same_time(parent, child)]
         if not present or parent.geometry is None:
             return
         outside = shapely.difference(np.array([child.geometry for child in present], dtype=object), parent.geometry)
@@ -237,7 +237,7 @@ def _another_datum(boundary: Boundary, datum: Datum) -> str:
 
 
 def _fitting(likely: list[str]) -> str:
-    return f"; they fit if {', or '.join(likely)}: say the right datum" if likely else ""
+    return f"; they fit if {', or '.join(likely)}: which is it?" if likely else ""
 
 
 def _level(boundary: Boundary) -> str:
