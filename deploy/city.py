@@ -16,7 +16,6 @@ from deploy.config import TongguanConfig
 from deploy.config_load import load_config
 from deploy.console import ExitCode, UsageProblem, out, safe, say
 from schemas.errors import SettingsError
-from schemas.incident_types import built_in_types
 from schemas.kinds import load_kinds
 from schemas.sources import Source
 from topology.city import DEFAULT_CITY, City, city_folder
@@ -96,7 +95,7 @@ def examine(folder: Path, categories: Collection[str], *, today: date | None) ->
 def known_categories(config: TongguanConfig) -> frozenset[str]:
     """What tickets and alerts can be about: the registries' categories, and those of the chosen detectors."""
     kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
-    types = built_in_types()
+    types = config.incident_types()
     return frozenset(
         {kind.name for kind in kinds.of(Source.TICKETS)}
         | {detector.category for detector in config.build_detectors()}

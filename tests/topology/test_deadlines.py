@@ -26,11 +26,13 @@ def read(tmp_path: Path, text: str) -> tuple[Deadlines, list[str]]:
 def test_category_and_severity_count_before_category_before_severity_before_any(tmp_path: Path) -> None:
     found, problems = read(
         tmp_path,
-        "*,0,8h,8h,8h,calendar,\n*,4,7h,7h,7h,calendar,\nfire,0,6h,6h,6h,calendar,\nfire,3-4,5h,5h,5h,calendar,\n",
+        "*,0,8h,8h,8h,calendar,\n*,4,7h,7h,7h,calendar,\nfire,0,6h,6h,6h,calendar,\nfire,3-4,5h,5h,5h,calendar,\n"
+        "gas_leak,0,4h,4h,4h,calendar,\n",
     )
     assert problems == []
     assert [found.find("fire", severity).accept_ms // HOUR for severity in (1, 2, 3, 4)] == [6, 6, 5, 5]
     assert [found.find("noise", severity).accept_ms // HOUR for severity in (1, 4)] == [8, 7]
+    assert [found.find("gas_leak", severity).accept_ms // HOUR for severity in (1, 4)] == [4, 4]
     assert found.find("noise", 99).line == 2
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.topology.test_departments import PLACES
@@ -43,13 +43,15 @@ def lead(found: Responsibilities, category: str, chain: tuple[str, ...], day: st
 def test_finest_place_counts_first_then_the_category_then_any(tmp_path: Path) -> None:
     found, report = read(
         tmp_path,
-        "flood,310104003,310104003-street,,,\n*,310104,fire,,,\nflood,310104,310104-water,ops;fire,,\nflood,*,water,,,\n*,*,ops,,,\n",
+        "flood,310104003,310104003-street,,,\n*,310104,fire,,,\nflood,310104,310104-water,ops;fire,,\n"
+        "flood,*,water,,,\n*,*,ops,,,\ngarbage,*,water,,,\n",
     )
     assert report.problems == []
     assert lead(found, "flood", STREET) == "310104003-street"
     assert lead(found, "noise", STREET) == "fire", "the district's line for any category is finer than the city's"
     assert lead(found, "flood", STREET[1:]) == "310104-water"
     assert lead(found, "flood", ("310101", "310000")) == "water"
+    assert lead(found, "garbage", STREET) == "fire", "the finer place counts before the category"
     assert lead(found, "noise", ()) == "ops"
     row = found.find("flood", ("310104",), 0)
     assert row is not None and row.assisting == ("ops", "fire")
@@ -155,6 +157,7 @@ rows = st.lists(
 
 
 @given(rows)
+@example([(None, 9, "*", "a"), (2, 3, "p", "*")])
 def test_gaps_are_exactly_the_times_for_which_nobody_is_found(
     spans: list[tuple[int | None, int | None, str, str]],
 ) -> None:

@@ -95,6 +95,8 @@ def test_duration_that_fills_the_day_ends_with_the_day() -> None:
     calendar = shanghai()
     assert calendar.add_working_ms(ms("2024-05-06T09:00"), calendar.working_day_ms) == ms("2024-05-06T17:30")
     assert calendar.add_working_ms(ms("2024-05-06T09:00"), calendar.working_day_ms + 1) == ms("2024-05-07T09:00") + 1
+    assert calendar.add_working_ms(ms("2024-12-31T09:00"), calendar.working_day_ms) == ms("2024-12-31T17:30")
+    assert calendar.add_working_ms(ms("2024-12-31T09:00"), calendar.working_day_ms + 1) == ms("2025-01-01T09:00") + 1
 
 
 def test_hours_are_closed_at_their_start_and_open_at_their_end() -> None:
