@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-import pyarrow as pa
 import pytest
 
 from schemas.action import encode_action
@@ -14,27 +12,17 @@ from schemas.dead_letter import Reason
 from schemas.errors import BadRecord, FrameError
 from schemas.examples import ACTION, ALERT
 from schemas.loop_record import LoopKind, Tick, decode_loop_record, encode_loop_record, encode_tick
-from schemas.observation import NO_CELL, OBSERVATION, FrameHeader, decode_frame, encode_frame
-from schemas.sources import Source
+from schemas.observation import FrameHeader, encode_frame
 from streams.loop_inputs import TICKETS_IN_RECORD, check, readable_action_id, ticket_records
-from tests.support.raw_log import RawRow, frame
+from tests.support.ticket_frames import PlacedTicket, ticket_frame
 
 AT_MS = 1_782_864_000_123
 
 
 def frame_of(*tickets: dict[str, Any], first: int = 0) -> bytes:
     """A frame of placed tickets of raw partition 2, offsets from `first` on; a dict is a ticket's extra fields."""
-    rows = [RawRow(Source.TICKETS, 2, first + number, AT_MS, 77, "noise") for number in range(len(tickets))]
-    header, batch = decode_frame(frame(rows, []))
-    columns = {name: batch.column(name) for name in batch.schema.names}
-    columns["extra"] = pa.array([msgspec.json.encode(ticket).decode() for ticket in tickets], pa.utf8())
-    columns["entity"] = pa.array([f"t{first + number}" for number in range(len(tickets))], pa.utf8())
-    if all(ticket.get("unplaced") for ticket in tickets):
-        columns["cell"] = pa.array([NO_CELL] * len(tickets), pa.int64())
-    return encode_frame(
-        FrameHeader(shard=2, covers=header.covers),
-        pa.RecordBatch.from_arrays(list(columns.values()), schema=OBSERVATION),
-    )
+    made = [PlacedTicket(f"t{first + number}", extra=extra) for number, extra in enumerate(tickets)]
+    return ticket_frame(made, partition=2, first=first)
 
 
 FAULTS: list[tuple[LoopKind, bytes | None, Reason, str]] = [
