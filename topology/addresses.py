@@ -17,7 +17,7 @@ from schemas.datums import Datum
 from schemas.errors import SettingsError
 from topology.address_file import read_addresses
 from topology.address_points import AddressPoints, Fit, Hit
-from topology.address_text import DivisionReader, Mention, Reading, Road, clean, is_beside, roads_of
+from topology.address_text import DivisionReader, Mention, Reading, Road, clean, is_beside, reader_for, roads_of
 from topology.city_table import FileReport
 from topology.divisions import (
     COMMUNITY_DIGITS,
@@ -100,7 +100,7 @@ class AddressLibrary:
         Raises SettingsError with every problem of the file, each with its line.
         """
         home = _home_of(city_code)
-        reader = None if home is None else DivisionReader(home)
+        reader = None if home is None else reader_for(home)
         points = AddressPoints(reader)
         report = FileReport()
         if path is not None:

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,7 +70,7 @@ class RoadDistricts:
     @classmethod
     def shipped(cls, home: str, more: Iterable[Known] = ()) -> RoadDistricts:
         """The table that comes with the package, for the city whose codes begin with `home`, and what else is known."""
-        return cls([*(one for city, one in read_known(SHIPPED) if city == home), *more])
+        return cls([*_shipped().get(home, ()), *more])
 
     def __len__(self) -> int:
         return len(self._districts)
@@ -109,6 +110,14 @@ class RoadDistricts:
     def districts(self, road: str) -> frozenset[str]:
         """Every district that the road is known in."""
         return frozenset(self._districts.get(road, ()))
+
+
+@cache
+def _shipped() -> dict[str, list[Known]]:
+    cities: dict[str, list[Known]] = {}
+    for city, known in read_known(SHIPPED):
+        cities.setdefault(city, []).append(known)
+    return cities
 
 
 def read_known(path: Path) -> Iterator[tuple[str, Known]]:
