@@ -46,7 +46,6 @@ from streams.snapshots import Snapshots
 from streams.topics import LARGE_MESSAGE_BYTES
 from streams.urgent import build_urgent
 from topology.devices import DeviceRegister
-from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 log = logging.getLogger(__name__)
@@ -86,11 +85,10 @@ class _Worker:
         self._bootstrap = str(config.kafka.bootstrap)
         self._names = config.topic_names
         self._options = config.kafka.aiokafka_options()
-        self._grid = config.city.grid()
-        self._jurisdictions = Jurisdictions.empty(self._grid)
+        self._city = config.load_city()
         self._kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
         self._shards = Shards(
-            grid=self._grid, count=config.topics.shards, reach_rings=max((d.rings for d in detectors), default=0)
+            grid=self._city.grid, count=config.topics.shards, reach_rings=max((d.rings for d in detectors), default=0)
         )
 
     async def run(self) -> None:
@@ -147,7 +145,7 @@ class _Worker:
 
     @contextlib.asynccontextmanager
     async def _locate(self) -> AsyncIterator[Service]:
-        config = self._config
+        config, city = self._config, self._city
         service = LocateService(
             bootstrap=self._bootstrap,
             options=self._options,
@@ -158,9 +156,10 @@ class _Worker:
             names=self._names,
             settings=config.locate,
             shards=self._shards,
-            devices=DeviceRegister.load(config.city.devices, grid=self._grid) if config.city.devices else None,
+            devices=None if city.devices_path is None else DeviceRegister.load(city.devices_path, grid=city.grid),
             kinds=self._kinds,
-            jurisdictions=self._jurisdictions,
+            jurisdictions=city.jurisdictions,
+            addresses=city.addresses,
         )
         await service.start()
         try:
@@ -181,8 +180,8 @@ class _Worker:
 
         def make_core(shard: int) -> JoinShard:
             return JoinShard(
-                shard, self._grid, self._detectors, raw_partitions, config.join, topics,
-                jurisdictions=self._jurisdictions,
+                shard, self._city.grid, self._detectors, raw_partitions, config.join, topics,
+                jurisdictions=self._city.jurisdictions,
             )  # fmt: skip
 
         # seconds of compiling the first time: a member of the group must not be silent for so long
@@ -215,7 +214,7 @@ class _Worker:
             names_alerts=names.alerts,
             kinds=self._kinds,
             topics={source: names.raw(source) for source in Source},
-            city=self._jurisdictions,
+            city=self._city.jurisdictions,
             sender=producer,
         )
         async with _running(app):
@@ -233,7 +232,7 @@ class _Worker:
     @contextlib.asynccontextmanager
     async def _dispatch(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
         config, names = self._config, self._names
-        city, types = config.load_city(), config.incident_types()
+        city, types = self._city, config.incident_types()
         store = ShardStore(names.loop_state, kafka_log)
         runner = make_runner(
             names,

@@ -22,7 +22,6 @@ from streams.urgent import urgent_alerts
 from tests.support.kafka_bytes import T0, raw_batch
 from topology.city import City
 from topology.devices import DeviceRegister
-from topology.jurisdictions import Jurisdictions
 from topology.shards import Shards
 
 TOPICS = {source: source.topic for source in Source}
@@ -38,22 +37,22 @@ class Pipeline:
     letters: list[DeadLetter] = field(default_factory=list)
     late: int = 0
     next_offset: dict[RawKey, int] = field(default_factory=dict)
-    city: City | None = None  # whose places are known; None: a bare grid
-    addresses: Addresses | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)  # what the archive would keep: no halo
+    city: City | None = None  # None: the configured one
+    addresses: Addresses | None = None  # None: the city's
+    frames: list[bytes | memoryview] = field(default_factory=list)
     now_ms: int = T0  # the wall clock, moved by hand: arrival and idleness are judged by it
 
     def __post_init__(self) -> None:
         config, detectors = self.config, self.config.build_detectors()
-        grid = config.city.grid() if self.city is None else self.city.grid
-        self._areas = Jurisdictions.empty(grid) if self.city is None else self.city.jurisdictions
+        city = self.city or config.load_city()
+        grid, self._areas = city.grid, city.jurisdictions
         shards = Shards(grid=grid, count=config.topics.shards, reach_rings=max(d.rings for d in detectors))
         tables = StringTable(), StringTable(), StringTable()
         placer = Placer(
             shards, tables[0], tables[1], built_in_kinds(), config.locate.rules(),
-            register=DeviceRegister.load(config.city.devices, grid=grid) if config.city.devices else None,
+            register=DeviceRegister.load(city.devices_path, grid=grid) if city.devices_path else None,
             jurisdictions=self._areas,
-            addresses=self.addresses,
+            addresses=self.addresses or city.addresses,
             future_bound_ms=config.locate.future_bound_ms,
         )  # fmt: skip
         self._decoder = Decoder(*tables, config.locate.zones())
@@ -80,7 +79,13 @@ class Pipeline:
         self.letters += flush.dead_letters
         for frame in flush.frames:
             self.alerts += self._joins[frame.shard].process(frame.data)
-            self.rows += [row for row in decode_frame(frame.data)[1].to_pylist() if not row["flags"] & Flag.HALO]
+            self.frames.append(frame.data)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What the archive would keep of all frames so far: no halo copies."""
+        rows = (row for frame in self.frames for row in decode_frame(frame)[1].to_pylist())
+        return [row for row in rows if not row["flags"] & Flag.HALO]
 
     def _feed(self, key: RawKey, payloads: Sequence[bytes]) -> None:
         source, first = Source(key[0]), self.next_offset[key]
