@@ -152,6 +152,9 @@ class _Found:
         before = len(self.problems)
         if not what or len(what.encode()) > MAX_ID_BYTES:
             self._complain(name, f"{what}: expected a name of 1 to {MAX_ID_BYTES} bytes")
+        if not isinstance(node, yaml.MappingNode):
+            self._complain(node, f"{what}: expected a mapping with {', '.join(_KEYS)}")
+            return
         values = {}
         for key, value in self._entries(node, what):
             if key.value in _KEYS:
