@@ -98,6 +98,8 @@ class AddressPoints:
 
     def find(self, reading: Reading, roads: list[Road], inside: str) -> Hit | None:
         """The best hit for a text that lies in division `inside` ("" when it names none); None when there is none."""
+        if not self._names:
+            return None
         name = bare(reading)
         hit = self._hit(Fit.NAME, self._names.get(name), inside, name)
         if hit is not None:
