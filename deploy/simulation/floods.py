@@ -38,7 +38,7 @@ class Floods:
             if node not in self._open:
                 flood = Flood(
                     kind="flood", category="flood", raises="waterlogging", number=len(self.all) + 1, node=node,
-                    begins_ms=now_ms, lasts_s=0.0, size=1.0, caller_every_s=200.0, hesitates_s=260.0,
+                    begins_ms=now_ms, lasts_s=0.0, size=1.0, caller_every_s=130.0, hesitates_s=240.0,
                 )  # fmt: skip
                 self._open[node] = flood
                 self.all.append(flood)

@@ -19,6 +19,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from streams.words import PADDING, address_of, load_word, padded, store_byte, store_word
 from topology.jit import kernel
 
 Ints = npt.NDArray[np.int64]
@@ -59,9 +60,10 @@ class Pieces:
 
 
 def packed(texts: Sequence[bytes]) -> tuple[Bytes, Ints]:
+    """All texts behind each other, with the spare bytes that kernels need, and where each begins."""
     starts = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in texts], out=starts[1:])
-    return np.frombuffer(b"".join(texts) or b"\0", dtype=np.uint8), starts
+    return padded(b"".join(texts)), starts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,47 +124,52 @@ class Renderer:
         self._lengths: Ints = np.diff(self._starts)
 
     def render(self, rows: Rows, blobs: Sequence[bytes]) -> tuple[Bytes, Ints]:
-        """(all payloads behind each other, where each begins); blobs[i] is the payload of the rows with blob i."""
+        """(all payloads behind each other, and spare bytes; where each begins). A row with blob i has blobs[i]."""
         blob_data, blob_starts = packed(blobs)
         template = rows.blob == NO_BLOB
         bound = sum(
             int(self._lengths[column[template]].sum()) for column in (rows.who, rows.what, rows.middle, rows.where)
         )
         bound += int(template.sum()) * MOST_NUMBERS_BYTES + int(np.diff(blob_starts)[rows.blob[~template]].sum())
-        out: Bytes = np.empty(bound, dtype=np.uint8)
+        out: Bytes = np.empty(bound + PADDING, dtype=np.uint8)
         starts: Ints = np.empty(len(rows) + 1, dtype=np.int64)
         _render(
             self._data, self._starts, blob_data, blob_starts, rows.who, rows.what, rows.middle, rows.where, rows.number,
             rows.decimals, rows.event_ms, rows.time_form, rows.count, rows.track, rows.blob, out, starts,
         )  # fmt: skip
-        return out[: starts[-1]], starts
+        return out, starts
 
 
-_COUNT: Final = np.frombuffer(b',"count":', dtype=np.uint8)
-_TRACK: Final = np.frombuffer(b',"track_id":', dtype=np.uint8)
+_COUNT: Final = padded(b',"count":')
+_COUNT_BYTES: Final = len(b',"count":')
+_TRACK: Final = padded(b',"track_id":')
+_TRACK_BYTES: Final = len(b',"track_id":')
 
-
-@kernel
-def _copy(data: Bytes, start: int, end: int, out: Bytes, at: int) -> int:
-    for i in range(start, end):
-        out[at] = data[i]
-        at += 1
-    return at
+# --- kernels: addresses and not arrays are handed on, see streams.words
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def _put_digits(value: int, width: int, out: Bytes, at: int) -> int:
+def copied(source: int, size: int, at: int) -> int:
+    """Copy so many bytes; returns the address behind them. Up to 7 bytes more are read and written."""
+    for done in range(0, size, 8):
+        store_word(at + done, load_word(source + done))
+    return at + size
+
+
+@kernel
+def _put_digits(value: int, width: int, at: int) -> int:
     """Exactly `width` digits, leading zeros included."""
     for i in range(width):
-        out[at + width - 1 - i] = 48 + value % 10
+        store_byte(at + width - 1 - i, 48 + value % 10)
         value //= 10
     return at + width
 
 
 @kernel
-def _put_integer(value: int, out: Bytes, at: int) -> int:
+def _put_integer(value: int, at: int) -> int:
     if value < 0:
-        out[at] = 45
+        store_byte(at, 45)
         at += 1
         value = -value
     width = 1
@@ -170,26 +177,36 @@ def _put_integer(value: int, out: Bytes, at: int) -> int:
     while value >= top and width < 18:
         width += 1
         top *= 10
-    return _put_digits(value, width, out, at)
+    return _put_digits(value, width, at)
 
 
 @kernel
-def _put_number(scaled: int, decimals: int, out: Bytes, at: int) -> int:
+def _put_number(scaled: int, decimals: int, at: int) -> int:
     """scaled / 10**decimals."""
     if decimals == 0:
-        return _put_integer(scaled, out, at)
+        return _put_integer(scaled, at)
     if scaled < 0:
-        out[at] = 45
+        store_byte(at, 45)
         at += 1
         scaled = -scaled
-    unit = 10**decimals
-    at = _put_integer(scaled // unit, out, at)
-    out[at] = 46
-    return _put_digits(scaled % unit, decimals, out, at + 1)
+    unit = 1
+    for _ in range(decimals):
+        unit *= 10
+    at = _put_integer(scaled // unit, at)
+    store_byte(at, 46)
+    return _put_digits(scaled % unit, decimals, at + 1)
 
 
 @kernel
-def _put_date(at_ms: int, form: int, out: Bytes, at: int) -> int:
+def _put_pair(value: int, width: int, mark: int, at: int) -> int:
+    """Digits and the mark behind them."""
+    at = _put_digits(value, width, at)
+    store_byte(at, mark)
+    return at + 1
+
+
+@kernel
+def _put_date(at_ms: int, form: int, at: int) -> int:
     """A quoted local time. The calendar is H. Hinnant's civil_from_days ("chrono-compatible date algorithms")."""
     local = at_ms + LOCAL_OFFSET_MS
     days = local // 86_400_000 + 719_468
@@ -202,27 +219,18 @@ def _put_date(at_ms: int, form: int, out: Bytes, at: int) -> int:
     day = doy - (153 * mp + 2) // 5 + 1
     month = mp + 3 if mp < 10 else mp - 9
     year = yoe + era * 400 + (1 if month <= 2 else 0)
-    out[at] = 34
-    at = _put_digits(year, 4, out, at + 1)
-    out[at] = 45
-    at = _put_digits(month, 2, out, at + 1)
-    out[at] = 45
-    at = _put_digits(day, 2, out, at + 1)
-    out[at] = 84 if form == 1 else 32
-    at = _put_digits(rest // 3_600_000, 2, out, at + 1)
-    out[at] = 58
-    at = _put_digits(rest // 60_000 % 60, 2, out, at + 1)
-    out[at] = 58
-    at = _put_digits(rest // 1000 % 60, 2, out, at + 1)
+    store_byte(at, 34)
+    at = _put_pair(year, 4, 45, at + 1)
+    at = _put_pair(month, 2, 45, at)
+    at = _put_pair(day, 2, 84 if form == 1 else 32, at)
+    at = _put_pair(rest // 3_600_000, 2, 58, at)
+    at = _put_pair(rest // 60_000 % 60, 2, 58, at)
+    at = _put_pair(rest // 1000 % 60, 2, 46 if form == 1 else 34, at)
     if form == 1:
-        out[at] = 46
-        at = _put_digits(rest % 1000, 3, out, at + 1)
-        out[at] = 43
-        at = _put_digits(8, 2, out, at + 1)
-        out[at] = 58
-        at = _put_digits(0, 2, out, at + 1)
-    out[at] = 34
-    return at + 1
+        at = _put_pair(rest % 1000, 3, 43, at)
+        at = _put_pair(8, 2, 58, at)
+        at = _put_pair(0, 2, 34, at)
+    return at
 
 
 @kernel
@@ -232,25 +240,31 @@ def _render(
     decimals: npt.NDArray[np.int8], event_ms: Ints, time_form: npt.NDArray[np.int8], count: Ints, track: Ints,
     blob: Ints, out: Bytes, starts: Ints,
 ) -> None:  # fmt: skip
-    at = 0
+    pieces_at, blobs_at, out_at = address_of(pieces), address_of(blobs), address_of(out)
+    count_at, track_at = address_of(_COUNT), address_of(_TRACK)
+    at = out_at
     for i in range(len(who)):
-        starts[i] = at
+        starts[i] = at - out_at
         if blob[i] >= 0:
-            at = _copy(blobs, blob_starts[blob[i]], blob_starts[blob[i] + 1], out, at)
+            begin = blob_starts[blob[i]]
+            at = copied(blobs_at + begin, blob_starts[blob[i] + 1] - begin, at)
             continue
-        at = _copy(pieces, piece_starts[who[i]], piece_starts[who[i] + 1], out, at)
-        at = _copy(pieces, piece_starts[what[i]], piece_starts[what[i] + 1], out, at)
-        at = _put_number(number[i], decimals[i], out, at)
-        at = _copy(pieces, piece_starts[middle[i]], piece_starts[middle[i] + 1], out, at)
+        for piece in (who[i], what[i]):
+            begin = piece_starts[piece]
+            at = copied(pieces_at + begin, piece_starts[piece + 1] - begin, at)
+        at = _put_number(number[i], decimals[i], at)
+        begin = piece_starts[middle[i]]
+        at = copied(pieces_at + begin, piece_starts[middle[i] + 1] - begin, at)
         if time_form[i] == 0:
-            at = _put_integer(event_ms[i], out, at)
+            at = _put_integer(event_ms[i], at)
         else:
-            at = _put_date(event_ms[i], time_form[i], out, at)
+            at = _put_date(event_ms[i], time_form[i], at)
         if count[i] >= 0:
-            at = _copy(_COUNT, 0, len(_COUNT), out, at)
-            at = _put_integer(count[i], out, at)
+            at = copied(count_at, _COUNT_BYTES, at)
+            at = _put_integer(count[i], at)
         if track[i] >= 0:
-            at = _copy(_TRACK, 0, len(_TRACK), out, at)
-            at = _put_integer(track[i], out, at)
-        at = _copy(pieces, piece_starts[where[i]], piece_starts[where[i] + 1], out, at)
-    starts[len(who)] = at
+            at = copied(track_at, _TRACK_BYTES, at)
+            at = _put_integer(track[i], at)
+        begin = piece_starts[where[i]]
+        at = copied(pieces_at + begin, piece_starts[where[i] + 1] - begin, at)
+    starts[len(who)] = at - out_at

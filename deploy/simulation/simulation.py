@@ -32,7 +32,7 @@ from deploy.simulation.rows import Bytes, Ints, Pieces, Renderer, Rows, empty_ro
 from deploy.simulation.settings import SimulationSettings
 from deploy.simulation.sites import Sites, build_sites
 from deploy.simulation.streets import Streets, build_streets
-from deploy.simulation.truth import faulty_device_entries, incident_entry, summary_entry
+from deploy.simulation.truth import device_counts, faulty_device_entries, incident_entry, summary_entry
 from deploy.simulation.world import World
 from schemas.errors import SettingsError
 from schemas.sources import Source
@@ -143,6 +143,7 @@ class Simulation:
         counts["spikes"] = self._readings.spikes
         counts["readings kept silent"] = self._readings.kept_silent
         counts["false camera events"] = self._analytics.false
+        counts.update(device_counts(self.devices))
         yield summary_entry(self.settings, counts)
         for incident in sorted(self.world.incidents, key=lambda one: (one.begins_ms, one.name)):
             if incident.begins_ms < self.world.now_ms:

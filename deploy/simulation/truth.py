@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from deploy.simulation.fleet import Devices, Fault
 from deploy.simulation.incidents import Incident
 from deploy.simulation.settings import SimulationSettings
+from schemas.datums import Datum
 from topology.grid import ring_distance
 
 if TYPE_CHECKING:
@@ -33,6 +35,17 @@ def summary_entry(settings: SimulationSettings, counts: Mapping[str, int]) -> di
     return {"entry": "run", "settings": dataclasses.asdict(settings), "counts": dict(sorted(counts.items()))}
 
 
+def device_counts(devices: Devices) -> Counter[str]:
+    """How many devices have which fault, and which give their place in which way."""
+    counts = Counter(f"devices {Fault(fault).name.lower()}" for fault in devices.fault.tolist() if fault)
+    for placement in devices.placements:
+        if placement.registered:
+            counts["devices without coordinates"] += 1
+        elif placement.datum is not Datum.WGS84:
+            counts[f"devices {placement.datum.name.lower()} {'declared' if placement.declared else 'undeclared'}"] += 1
+    return counts
+
+
 def incident_entry(
     simulated: Simulation, incident: Incident, tickets: Mapping[str, Sequence[str]], events: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
@@ -41,6 +54,7 @@ def incident_entry(
     streets, devices, cameras = simulated.streets, simulated.devices, simulated.cameras
     node = incident.node
     cell = int(streets.cell[node])
+    grid = simulated.grid
     metric = TELLS_OF[incident.kind]
     here = np.flatnonzero(devices.node == node)
     sensors = [
@@ -52,7 +66,7 @@ def incident_entry(
     seeing = [
         cameras.ids[i]
         for i in cameras.seeing(node).tolist()
-        if ring_distance(simulated.grid.cell(float(cameras.lon[i]), float(cameras.lat[i])), cell) <= 1
+        if ring_distance(grid.cell(float(cameras.lon[i]), float(cameras.lat[i])), cell) <= 1
     ]
     signs = sum((bool(sensors), bool(events.get(incident.name)), len(tickets.get(incident.name, ())) >= 2))
     happened = incident.onset_ms is not None
@@ -99,5 +113,5 @@ def faulty_device_entries(devices: Devices) -> Iterator[dict[str, Any]]:
             entry["skew_ms"] = int(devices.skew_ms[i])
         yield entry
     for i, placement in enumerate(devices.placements):
-        if not placement.declared and placement.datum.name == "GCJ02" and not placement.registered:
+        if not placement.declared and placement.datum is Datum.GCJ02 and not placement.registered:
             yield {"entry": "device", "device_id": devices.ids[i], "fault": "undeclared_gcj02"}

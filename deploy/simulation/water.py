@@ -39,6 +39,8 @@ PIPE_S: Final = 180.0
 INLET_FACTOR: Final = 1.3
 """Inlets are laid out somewhat larger than the pipe below them."""
 RIM_M: Final = (0.5, 0.9)
+BOWL_M: Final = (12_000.0, 24_000.0)
+"""How much wider a low spot's water gets with its depth, square metres a metre: 40 cm cover some 7,000 m2."""
 QUARTER_M2: Final = 60_000.0
 """What floods when a low spot is full to its rim."""
 PUMP_MM_H: Final = (4.0, 16.0)
@@ -59,7 +61,7 @@ class Water:
         self._rim_m: Floats = np.full(count, np.inf)
         self._rim_m[low] = chance.uniform(*RIM_M, len(low))
         self._bowl_m2_per_m: Floats = np.zeros(count)
-        self._bowl_m2_per_m[low] = chance.uniform(7_000.0, 14_000.0, len(low))
+        self._bowl_m2_per_m[low] = chance.uniform(*BOWL_M, len(low))
         self._is_low: npt.NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         self._is_low[low] = True
         self.clogged: Floats = np.zeros(count)
