@@ -150,7 +150,7 @@ class ActionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         note("所依据的修订号；已有新变化则拒绝", "the revision the actor saw; refused when there is a newer one"),
     ] = None
     to_department: Annotated[
-        Id | None, note("派往单位（派遣、移交、吹哨牵头）", "who shall have it: for dispatch, transfer, whistle (lead)")
+        Id | None, note("派往单位（派遣、移交、吹哨主办）", "who shall have it: for dispatch, transfer, whistle (lead)")
     ] = None
     departments: Annotated[
         list[Id], msgspec.Meta(max_length=50), note("吹哨召集的单位", "for whistle: the departments that are called")

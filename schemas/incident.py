@@ -177,9 +177,9 @@ class IncidentChange(msgspec.Struct, frozen=True, kw_only=True):
     place_zh: Annotated[str, note("地点（中文）", "the place in Chinese; empty when it is not known")]
     place_en: Annotated[str, note("地点（英文）", "the place in English; empty when it is not known")]
     opened_ms: Annotated[int, note("发现时间", "event time of the record that opened it", unit="ms")]
-    lead: Annotated[str | None, note("牵头单位", "the department that has it; null: it lies at the duty desk")]
+    lead: Annotated[str | None, note("主办单位", "the department that has it; null: it lies at the duty desk")]
     lead_level: Annotated[
-        int | None, note("牵头单位层级：1 市 2 区 3 街镇 4 居村 5 单元", "level of the lead: 1 city to 5 unit")
+        int | None, note("主办单位层级：1 市 2 区 3 街镇 4 居村 5 单元", "level of the lead: 1 city to 5 unit")
     ]
     assisting: Annotated[list[str], note("协办单位", "departments that help")]
     alert_ids: Annotated[list[str], note("告警编号", "its alerts, in the order in which they joined")]

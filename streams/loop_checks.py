@@ -109,7 +109,7 @@ def right_department(asked: Asked) -> Refusal | None:
         return None
     return Refusal(
         RefusalReason.WRONG_DEPARTMENT,
-        (f"牵头单位为 {incident.lead}", f"it lies with {incident.lead}, not {department}"),
+        (f"主办单位为 {incident.lead}", f"it lies with {incident.lead}, not {department}"),
     )
 
 
