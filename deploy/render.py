@@ -89,6 +89,7 @@ def show_alert(alert: Alert, style: Style) -> Shown:
         .add(level, SEVERITY_STYLE.get(alert.severity, ""))
         .add(alert.detector, "cyan")
         .add(alert.sentence_zh if zh else alert.sentence_en)
+        .add((alert.place_zh if zh else alert.place_en) or "", "magenta")
         .add(f"0x{alert.cell:x}", "dim")
     )
     if alert.evidence:
@@ -168,6 +169,7 @@ def _observation(shard: int, row: dict[str, Any], style: Style) -> Shown:
         .add(f"{row['kind']} = {value} {row['unit'] or ''}".rstrip(), "bold")
         .add(row["entity"])
         .add("" if row["cell"] == NO_CELL else f"0x{row['cell']:x}", "dim")
+        .add(row["jurisdiction"] or "", "dim")
         .add(quality, "yellow")
         .add(",".join(flags), "yellow")
         .add(_short(extra or ""), "dim")

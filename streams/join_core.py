@@ -109,7 +109,7 @@ class JoinShard:
         self.groups: dict[int, WindowGroup] = {}
         self.judges: dict[int, list[Judge]] = defaultdict(list)
         self._grid = grid
-        self._jurisdictions = Jurisdictions.empty(grid) if jurisdictions is None else jurisdictions
+        self.jurisdictions = Jurisdictions.empty(grid) if jurisdictions is None else jurisdictions
         self._settings = settings
         self._topics = {source: source.topic for source in Source} | dict(topics or {})
         self._counts_entities = any(f.aggregate is Aggregate.DISTINCT for d in detectors for f in d.features)
@@ -270,7 +270,7 @@ class JoinShard:
             evidence=[self._record_name(pointer) for pointer in pointers[: self._settings.evidence_limit]],
             sentence_zh=explanation.sentence_zh,
             sentence_en=explanation.sentence_en,
-            **place_at(self._jurisdictions, lon, lat, onset_ms)._asdict(),
+            **place_at(self.jurisdictions, lon, lat, onset_ms)._asdict(),
         )
 
     def _record_name(self, pointer: int) -> str:

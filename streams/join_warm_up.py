@@ -10,6 +10,7 @@ import pyarrow as pa
 from detectors.contract import Detector
 from detectors.features import Feature
 from schemas.observation import OBSERVATION, Cover, FrameHeader, encode_frame
+from schemas.raw import MAX_EVENT_MS
 from schemas.sources import Source
 from streams.join_core import JoinShard
 
@@ -20,6 +21,7 @@ ROWS: Final = 64
 
 def warm_up(core: JoinShard, detectors: Iterable[Detector[Any]]) -> None:
     """Let a shard that is then thrown away take in rows for every feature and judge them."""
+    core.jurisdictions.code_at(0.0, 0.0, MAX_EVENT_MS)
     features = [feature for detector in detectors for feature in detector.features]
     if not features:
         return

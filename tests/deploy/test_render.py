@@ -62,6 +62,10 @@ ALERT = Alert(
     evidence=["readings:0:1", "readings:0:2", "camera-events:1:7", "tickets:0:9"],
     sentence_zh="积水20厘米，摄像头确认。",
     sentence_en="20 cm of water, confirmed by a camera.",
+    jurisdiction="310104003",
+    unit="310104003012007",
+    place_zh="上海市徐汇区天平路街道",
+    place_en="Tianping Road, Xuhui",
 )
 LETTER = DeadLetter.of(
     BadRecord(Reason.MISSING_FIELD, "$.ts", "missing"),
@@ -109,11 +113,11 @@ def frame(**changes: Any) -> bytes:
 
 def test_alert_is_one_line_in_either_language_in_the_citys_time() -> None:
     assert only(render_alert, encode_alert(ALERT), ZH).line.plain == (
-        "07-01 12:00:00 产生 重大 waterlogging 积水20厘米，摄像头确认。 0x2a31f "
+        "07-01 12:00:00 产生 重大 waterlogging 积水20厘米，摄像头确认。 上海市徐汇区天平路街道 0x2a31f "
         "证据 readings:0:1 readings:0:2 camera-events:1:7 +1"
     )
     assert only(render_alert, encode_alert(ALERT), EN).line.plain.startswith(
-        "07-01 12:00:00 raise major waterlogging 20 cm of water, confirmed by a camera."
+        "07-01 12:00:00 raise major waterlogging 20 cm of water, confirmed by a camera. Tianping Road, Xuhui 0x2a31f"
     )
 
 
@@ -148,12 +152,13 @@ def test_dead_letter_tells_place_reason_path_and_masked_bytes() -> None:
 
 def test_observation_tells_flags_quality_and_place() -> None:
     shown = only(render_observations, frame())
-    assert "flood = 1 T1 0x2a31f suspect late,halo" in shown.line.plain
+    assert "flood = 1 T1 0x2a31f 310104003 suspect late,halo" in shown.line.plain
     assert (shown.document["lon"], shown.document["lat"]) == (121.47, 31.23)
 
 
 def test_observation_without_place_or_value_shows_neither() -> None:
-    payload = frame(cell=NO_CELL, lon_e7=NO_PLACE_E7, lat_e7=NO_PLACE_E7, value=float("nan"), extra=None)
+    nowhere = {"cell": NO_CELL, "lon_e7": NO_PLACE_E7, "lat_e7": NO_PLACE_E7, "jurisdiction": None}
+    payload = frame(**nowhere, value=float("nan"), extra=None)
     shown = only(render_observations, payload)
     assert "flood = - T1 suspect" in shown.line.plain
     assert shown.document["lon"] is None

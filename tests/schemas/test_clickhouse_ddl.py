@@ -246,6 +246,31 @@ def test_v_alerts_has_the_latest_state_and_the_history_every_record_once(store: 
     assert dict(latest[0]["values"]) == {"level": 151.0, "camera": None} and latest[0]["evidence"] == ["readings:0:1"]
 
 
+def test_the_views_tell_who_answers_how_a_place_was_found_and_what_was_promised(store: Store) -> None:
+    ticket = row(Source.TICKETS, 0, 1, flags=int(Flag.PLACE_FROM_ADDRESS),
+                 extra=f'{{"text":"","due_ms":{T0_MS + 1000},"place_confidence":0.5}}')  # fmt: skip
+    payload = frame([ticket, row(Source.TICKETS, 0, 2, jurisdiction=None)], [cover(Source.TICKETS, 0, 1, 2)])
+    place = {"jurisdiction": "310104003", "unit": "310104003012007", "place_zh": "天平路街道", "place_en": "Tianping"}
+    records = [alert(0, Action.RAISE, 2, **place), alert(1, Action.CLEAR, 2, **place)]
+    with connect(f"chdb://{store.address.place}", database="whose_city") as other:
+        apply_migrations(other)
+        for name, table in make_rows([open_frame("observations", 0, 0, payload, T0_MS)], Covered()).tables.items():
+            other.insert(name, table, token=name)
+        other.insert("alerts", alert_rows(records), token="alerts")
+        code = "310104003"
+        assert other.rows("SELECT jurisdiction, place_from_address FROM v_observations ORDER BY offset") == [
+            (code, True), (None, False),
+        ]  # fmt: skip
+        (first, second) = other.rows(
+            "SELECT jurisdiction, place_from_address, place_confidence, toUnixTimestamp64Milli(due_at)"
+            " FROM v_tickets ORDER BY offset"
+        )
+        assert (first, second) == ((code, True, 0.5, T0_MS + 1000), (None, False, None, None))
+        for view, count in (("v_alerts", 1), ("v_alert_history", 2)):
+            found = other.rows(f"SELECT jurisdiction, unit, place_zh, place_en FROM {view}")
+            assert found == [tuple(place.values())] * count, view
+
+
 def test_a_question_by_kind_and_time_reads_a_part_of_the_table_through_the_view(store: Store) -> None:
     plan = "\n".join(
         line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
@@ -169,6 +170,31 @@ def test_frames_with_different_dictionaries_become_one_table() -> None:
     assert table["unit"].to_pylist() == [None, "mm", None, "cm"]
     assert table["source"].to_pylist() == ["readings", "readings", "camera-events", "readings"]
     assert all(column.num_chunks == 1 for column in table.columns)
+
+
+@pytest.mark.parametrize(
+    ("extra", "due", "confidence", "rest"),
+    [
+        ({"due_ms": T0_MS + 5, "place_confidence": 0.75}, T0_MS + 5, 0.75, None),
+        ({"place_confidence": 1}, None, 1.0, None),
+        # frames of version 1 may hold anything that a producer called so: it stays where it was
+        ({"due_ms": "soon", "place_confidence": -3}, None, None, {"due_ms": "soon", "place_confidence": -3}),
+        ({"due_ms": 5, "place_confidence": True}, None, None, {"due_ms": 5, "place_confidence": True}),
+    ],
+)
+def test_a_ticket_is_stored_with_its_jurisdiction_its_promise_and_how_sure_its_place_is(
+    extra: dict[str, object], due: int | None, confidence: float | None, rest: dict[str, object] | None
+) -> None:
+    words = json.dumps({"text": "积水", **extra})
+    payload = frame([row(K, 0, 1, extra=words, jurisdiction=None), row(K, 0, 2)], [cover(K, 0, 1, 2)])
+    tables = make_rows(opened(payload), Covered()).tables
+    assert tables["observations"]["jurisdiction"].to_pylist() == [None, "310104003"]
+    first, second = tables["tickets"].to_pylist()
+    assert (first["jurisdiction"], second["jurisdiction"]) == (None, "310104003")
+    assert first["due_at"] == (None if due is None else datetime.fromtimestamp(due / 1000, UTC))
+    assert first["place_confidence"] == confidence
+    kept = tables["observations"]["extra"].to_pylist()[0]
+    assert (None if kept is None else json.loads(kept)) == rest
 
 
 cuts = st.lists(st.integers(1, 40), min_size=1, max_size=6)
