@@ -218,7 +218,10 @@ class IncidentChange(msgspec.Struct, frozen=True, kw_only=True):
     previous_hash: Annotated[
         str, note("上一条的摘要；首条为空", "hash of the record before; empty in the first", examples=[""])
     ]
-    hash: Annotated[str, note("本条摘要（SHA-256，十六进制）", "SHA-256 of all other fields as canonical JSON, in hex")]
+    hash: Annotated[
+        str,
+        note("本条摘要（SHA-256，十六进制）", "SHA-256 in hex of the record as canonical JSON with this field empty"),
+    ]
 
     @property
     def key(self) -> bytes:

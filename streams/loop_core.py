@@ -27,7 +27,7 @@ from schemas.alert import decode_alert
 from schemas.errors import BadRecord, MessageError
 from schemas.event_time import event_time_ms
 from schemas.incident_types import IncidentTypes
-from schemas.loop_record import NO_OFFSET, LoopKind, LoopRecord, decode_tick
+from schemas.loop_record import NO_OFFSET, LoopKind, LoopRecord, TicketInLoop, decode_tick
 from schemas.notification import NotificationKind, RefusalReason
 from schemas.raw import MAX_EVENT_MS, MIN_EVENT_MS
 from streams.loop_cases import Cases
@@ -41,8 +41,10 @@ from streams.loop_settings import DispatchSettings
 from streams.loop_timers import Timers
 from streams.loop_words import Words
 from topology.city import City
+from topology.grid import MAX_AXIS, NO_CELL
 
 MAX_NAMED: Final = 120
+MAX_REVISION: Final = 1 << 53  # what every JSON reader can hold; also keeps the state's encoding safe
 
 
 class LoopCore:
@@ -74,11 +76,7 @@ class LoopCore:
                 self.outcomes[self._alert(turn)] += 1
             case LoopKind.TICKETS:
                 for ticket in record.tickets:
-                    if in_time(ticket.event_at_ms):
-                        self.outcomes[self._discovery.take_ticket(turn, ticket)] += 1
-                    else:
-                        self._ledger.unreadable(turn, f"ticket {ticket.ticket_id}: event_at_ms={ticket.event_at_ms}")
-                        self.outcomes[Outcome.UNREADABLE] += 1
+                    self.outcomes[self._ticket(turn, ticket)] += 1
             case LoopKind.ACTION:
                 self.outcomes[self._action(turn)] += 1
             case LoopKind.TICK:
@@ -99,11 +97,24 @@ class LoopCore:
         try:
             alert = decode_alert(turn.record.payload)
             if not (in_time(alert.onset_ms) and in_time(alert.window_end_ms)):
-                raise MessageError(f"schemas/alert: window_end_ms={alert.window_end_ms} is out of range")
+                raise MessageError(f"schemas/alert: expected times from 2000 to 2100, got {alert.window_end_ms}")
+            if alert.revision > MAX_REVISION or not is_cell(alert.cell):
+                raise MessageError(f"schemas/alert: revision={alert.revision} or cell={alert.cell} is out of range")
         except MessageError as error:
             self._ledger.unreadable(turn, str(error))
             return Outcome.UNREADABLE
         return self._discovery.take_alert(turn, alert)
+
+    def _ticket(self, turn: Turn, ticket: TicketInLoop) -> Outcome:
+        due_ms = ticket.event_at_ms if ticket.due_ms is None else ticket.due_ms
+        if in_time(ticket.event_at_ms) and in_time(due_ms) and is_cell(ticket.cell):
+            return self._discovery.take_ticket(turn, ticket)
+        self._ledger.unreadable(
+            turn,
+            f"ticket {ticket.ticket_id[:MAX_NAMED]}: event_at_ms={ticket.event_at_ms}, due_ms={ticket.due_ms} "
+            f"or cell={ticket.cell} is out of range",
+        )
+        return Outcome.UNREADABLE
 
     def _tick(self, turn: Turn) -> Outcome:
         record = turn.record
@@ -223,6 +234,11 @@ class LoopCore:
 def in_time(at_ms: int) -> bool:
     """Whether a moment lies in the years that deadlines can be worked out for."""
     return MIN_EVENT_MS <= at_ms < MAX_EVENT_MS
+
+
+def is_cell(cell: int) -> bool:
+    """Whether a number is a base cell of some grid, or says that there is none."""
+    return NO_CELL <= cell < MAX_AXIS * MAX_AXIS
 
 
 class _Author(msgspec.Struct):

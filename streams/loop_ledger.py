@@ -124,9 +124,9 @@ class Ledger:
                 standing_alerts=[alert.alert_id for alert in incident.alerts if alert.standing],
                 ticket_ids=[ticket.ticket_id for ticket in incident.tickets],
                 tickets=list(incident.tickets),
-                accept_due_ms=_due(incident.accept),
-                handle_due_ms=_due(incident.handle),
-                verify_due_ms=_due(incident.verify),
+                accept_due_ms=_due(incident, incident.accept),
+                handle_due_ms=_due(incident, incident.handle),
+                verify_due_ms=_due(incident, incident.verify),
                 accept_overdue=_overdue(incident.accept),
                 handle_overdue=_overdue(incident.handle),
                 verify_overdue=_overdue(incident.verify),
@@ -235,8 +235,9 @@ class Ledger:
         )
 
 
-def _due(clock: StageClock | None) -> int | None:
-    return clock.due_ms if clock is not None and clock.running else None
+def _due(incident: Incident, clock: StageClock | None) -> int | None:
+    """Nothing is due while the clocks stand still."""
+    return clock.due_ms if clock is not None and clock.running and incident.state is not State.SUSPENDED else None
 
 
 def _overdue(clock: StageClock | None) -> bool:

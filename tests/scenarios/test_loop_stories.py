@@ -182,7 +182,7 @@ def test_a_suspended_case_keeps_its_working_time_and_goes_on_by_itself() -> None
     story.at("07-03 08:00").alert("A-1")
     story.at("07-03 08:10").act("accept", "handler", "h").act("start", "handler", "h")
     story.at("07-03 09:00").act("suspend", "supervisor", "s", reason="等待停电", until_ts="2026-07-04 09:00:00")
-    assert story.now.state is State.SUSPENDED
+    assert story.now.state is State.SUSPENDED and story.now.handle_due_ms is None
     story.at("07-04 11:00").act("finish", "handler", "h")
     story.between("07-03 09:01", "07-04 09:00").expect_nothing()
     story.on("07-04 09:00").expect("resume: handling", "resumed to west-water")

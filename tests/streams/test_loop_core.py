@@ -410,12 +410,15 @@ def test_other_inputs_that_cannot_be_used_go_to_the_duty_desk(kind: LoopKind, to
     assert log.core.clock_ms == 0
 
 
-def test_an_alert_or_ticket_of_an_impossible_time_is_answered_and_stops_nothing() -> None:
+def test_an_alert_or_ticket_of_impossible_numbers_is_answered_and_stops_nothing() -> None:
     log = LoopLog()
     log.alert(at_ms=10**17)
+    log.alert(revision=2**64)
     log.ticket(event_at_ms=-(10**17))
-    assert [one.kind for one in log.notifications] == [NotificationKind.UNREADABLE] * 2
-    assert log.ids == []
+    log.ticket(due_ms=2**70)
+    log.ticket(cell=2**62)
+    assert [one.kind for one in log.notifications] == [NotificationKind.UNREADABLE] * 5
+    assert log.ids == [] and log.core.parts()
 
 
 def test_a_person_may_verify_only_what_neither_they_nor_their_department_handled() -> None:
