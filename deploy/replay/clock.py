@@ -59,9 +59,14 @@ def _reader(rule: TimeRule) -> Clock:
 
 
 def _local(form: str, zone: ZoneInfo) -> Clock:
+    iso = form == "%Y-%m-%d %H:%M:%S"  # which Python reads twenty times as fast by another way
+
     def read(text: str) -> tuple[int, Note | None]:
         try:
-            wall = datetime.strptime(text, form)  # noqa: DTZ007 - its zone is the rule's
+            if iso and len(text) == 19 and text[4] == text[7] == "-" and text[10] == " ":
+                wall = datetime.fromisoformat(text)
+            else:
+                wall = datetime.strptime(text, form)  # noqa: DTZ007 - its zone is the rule's
         except ValueError:
             raise Unusable(Skip.BAD_TIME, f"expected a time like {form}, got {shown(text)}") from None
         if wall.tzinfo is not None:

@@ -75,18 +75,15 @@ class DataSet:
         return survey
 
     def records(self, survey: Survey) -> Iterator[Record]:
-        """The records in the set's order: by event time across files, or as recorded.
+        """The records in the set's order: by event time across files, or in the recorded order of each file.
 
         Files that are in order are streamed; only those that are not are sorted in memory.
         """
         makers = self._makers()
         tally = Tally()
         streams = [self._file_records(file, makers[file.input], tally, survey) for file in self.files]
-        if self.mapping.order == "recorded":
-            for stream in streams:
-                yield from stream
-        else:
-            yield from heapq.merge(*streams, key=itemgetter(0))
+        # of streams that are not in order, this keeps the order of each and interleaves them by time as well as it goes
+        yield from heapq.merge(*streams, key=itemgetter(0))
         if tally.records != survey.tally.records:
             raise TongguanError(
                 f"{self.folder}: the files changed while they were replayed: "

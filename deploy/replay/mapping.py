@@ -329,7 +329,7 @@ class SetMapping(Part):
     missing: list[str] = [""]
     """Texts that stand for "no value"."""
     order: Literal["time", "recorded"] = "time"
-    """`recorded`: the order of the file is part of the recording, out of order or not, and is kept."""
+    """`recorded`: the order of a file is part of the recording, out of order or not, and is kept."""
     tables: dict[Name, dict[str, list[str]]] = {}
     """What texts stand for: for each meaning, its texts."""
     shipped: list[FileName] = []

@@ -211,6 +211,7 @@ def test_the_verdicts_of_the_whole_quarter_are_the_recorded_ones(tmp_path: Path)
     if not WHOLE.is_dir():
         pytest.skip(f"the whole quarter is not on this machine ({WHOLE}); the shipped 16 days are tested everywhere")
     every = recorded_tickets(WHOLE)
+    assert len(every) == 31_828
     some = every[::16]  # a busy machine takes a minute for all of them
     city = make_city(tmp_path / "city", some)
     outputs = played(story(some, city), some, city)

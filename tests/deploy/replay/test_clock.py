@@ -51,6 +51,17 @@ def test_a_text_that_is_no_time_of_ours_is_unusable(text: str) -> None:
     assert caught.value.skip is Skip.BAD_TIME
 
 
+@given(st.text("0123456789-: W+Z", min_size=19, max_size=19) | st.datetimes().map(lambda at: str(at)[:19]))
+def test_the_fast_way_to_read_a_time_reads_what_the_format_says(text: str) -> None:
+    def told(form: str, text: str) -> object:
+        try:
+            return clock(rule(form="local", format=form, zone="UTC"))(text)
+        except Unusable:
+            return None
+
+    assert told("%Y-%m-%d %H:%M:%S", text) == told("%Y-%m-%d %H:%M:%S!", text + "!")
+
+
 @pytest.mark.parametrize(
     ("time", "text", "expected"),
     [

@@ -144,6 +144,21 @@ def test_files_are_merged_by_event_time_even_those_that_are_not_in_order(tmp_pat
     assert [record.key for record in data.records(survey)] == [f"T-{n}".encode() for n in range(1, 7)]
 
 
+def test_files_in_recorded_order_keep_it_and_are_interleaved_by_time(tmp_path: Path) -> None:
+    def message(second: int) -> str:
+        ids = {"sensor": {"id": "c1"}, "event": {"type": "moving"}, "place": {"aisle": {"id": "a"}}, "messageid": "m"}
+        box = dict.fromkeys(("topleftx", "toplefty", "bottomrightx", "bottomrighty"), 1)
+        where = {"location": {"lat": 30.33, "lon": -40.55}, "coordinate": {"x": second, "y": 0}, "bbox": box, "id": "o"}
+        when = {"@timestamp": f"2018-09-12T17:20:{second:02}Z"}
+        return json.dumps(ids | when | {"object": where | {"vehicle": {"confidence": 0}}}) + "\n"
+
+    for name, seconds in (("a", (5, 3, 40)), ("b", (10, 20, 19))):
+        write(tmp_path / f"garage_events_{name}.jsonl", "".join(map(message, seconds)))
+    data = DataSet(find_mapping("camera_deepstream"), tmp_path)
+    sent = [json.loads(record.payload)["x_m"] for record in data.records(data.survey())]
+    assert sent == [5, 3, 10, 20, 19, 40]
+
+
 def test_files_that_change_between_the_check_and_the_replay_are_noticed(tmp_path: Path) -> None:
     data = la(tmp_path, ticket(1), ticket(2))
     survey = data.survey()

@@ -95,6 +95,8 @@ def test_categories_and_metrics_are_names_that_the_platform_knows(name: str) -> 
 def test_the_whole_set_is_read_without_a_row_lost(name: str) -> None:
     if not WHOLE.is_dir():
         pytest.skip(f"the whole recorded sets are not on this machine ({WHOLE}); the small cuts are tested everywhere")
+    if name == "tickets_boston":
+        pytest.skip("test_boston.py reads the whole quarter")
     if name == "sensors_beijing_air":
         pytest.skip("836,376 records take a busy machine half a minute; its small cut has every column and gap")
     tally = DataSet(find_mapping(name), WHOLE).survey().tally
