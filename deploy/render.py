@@ -60,10 +60,12 @@ Renderer = Callable[[ConsumerRecord, Style], Iterator[Shown]]
 
 
 @dataclass(slots=True)
-class _Line:
+class Line:
+    """A line that is put together from parts, each made safe to print."""
+
     text: Text = field(default_factory=Text)
 
-    def add(self, part: str, style: str = "") -> _Line:
+    def add(self, part: str, style: str = "") -> Line:
         if part:
             self.text.append((" " if self.text else "") + safe(part), style=style)
         return self
@@ -73,7 +75,7 @@ def render_alert(record: ConsumerRecord, style: Style) -> Iterator[Shown]:
     try:
         alert = decode_alert(record.value or b"")
     except MessageError as error:
-        yield _unreadable(record, style, str(error))
+        yield unreadable(record, style, str(error))
         return
     yield show_alert(alert, style)
 
@@ -83,7 +85,7 @@ def show_alert(alert: Alert, style: Style) -> Shown:
     zh = style.lang is Lang.ZH
     level = (SEVERITY_ZH if zh else SEVERITY_EN).get(alert.severity, str(alert.severity))
     line = (
-        _Line()
+        Line()
         .add(style.time(alert.window_end_ms), "dim")
         .add(alert.action.zh if zh else alert.action.value, ACTION_STYLE[alert.action])
         .add(level, SEVERITY_STYLE.get(alert.severity, ""))
@@ -109,7 +111,7 @@ def render_dead_letter(record: ConsumerRecord, style: Style) -> Iterator[Shown]:
     try:
         letter = decode_dead_letter(record.value or b"")
     except MessageError as error:
-        yield _unreadable(record, style, str(error))
+        yield unreadable(record, style, str(error))
         return
     yield show_dead_letter(letter, style)
 
@@ -120,7 +122,7 @@ def show_dead_letter(letter: DeadLetter, style: Style) -> Shown:
     payload = mask_payload(letter.payload)
     detail = mask_text(letter.detail)
     line = (
-        _Line()
+        Line()
         .add(style.time(letter.received_at_ms), "dim")
         .add(f"{letter.topic}:{letter.partition}:{letter.offset}", "cyan")
         .add(letter.reason.value, "red")
@@ -137,7 +139,7 @@ def render_observations(record: ConsumerRecord, style: Style) -> Iterator[Shown]
     try:
         header, batch = decode_frame(record.value or b"")
     except FrameError as error:
-        yield _unreadable(record, style, str(error))
+        yield unreadable(record, style, str(error))
         return
     for row in batch.to_pylist():
         yield _observation(header.shard, row, style)
@@ -163,7 +165,7 @@ def _observation(shard: int, row: dict[str, Any], style: Style) -> Shown:
     value = "-" if row["value"] != row["value"] else f"{row['value']:g}"
     quality = Quality(row["quality"]).name.lower() if row["quality"] in (1, 2) else ""
     line = (
-        _Line()
+        Line()
         .add(style.time(event_at_ms), "dim")
         .add(f"{row['source']}:{row['partition']}:{row['offset']}", "cyan")
         .add(f"{row['kind']} = {value} {row['unit'] or ''}".rstrip(), "bold")
@@ -180,14 +182,15 @@ def _observation(shard: int, row: dict[str, Any], style: Style) -> Shown:
 def render_raw(record: ConsumerRecord, style: Style) -> Iterator[Shown]:
     """A record of a raw topic, whatever it holds."""
     shown = "null" if record.value is None else mask_payload(record.value)
-    line = _Line().add(style.time(record.timestamp), "dim").add(_place(record), "cyan").add(_short(shown))
+    line = Line().add(style.time(record.timestamp), "dim").add(_place(record), "cyan").add(_short(shown))
     document = {"place": _place(record), "received_at_ms": record.timestamp, "record": _json_or_text(shown)}
     yield Shown(line=line.text, document=document)
 
 
-def _unreadable(record: ConsumerRecord, style: Style, why: str) -> Shown:
+def unreadable(record: ConsumerRecord, style: Style, why: str) -> Shown:
+    """A message that is not what its topic promises."""
     why = mask_text(why)
-    line = _Line().add(style.time(record.timestamp), "dim").add(_place(record), "cyan").add(why, "red")
+    line = Line().add(style.time(record.timestamp), "dim").add(_place(record), "cyan").add(why, "red")
     return Shown(line=line.text, document={"place": _place(record), "unreadable": why}, trouble=True)
 
 

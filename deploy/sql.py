@@ -24,8 +24,7 @@ from deploy.config_load import load_config
 from deploy.console import UsageProblem, out, safe, say
 from deploy.endpoints import with_endpoints
 from deploy.options import Format
-from deploy.store import embedded_folder, open_store
-from schemas.errors import StoreUnavailable
+from deploy.store import open_history
 from streams.clickhouse import Store
 
 MAX_CELL_CHARS: Final = 120
@@ -39,12 +38,7 @@ def run(path: Path | None, query: str | None, *, format: Format, limit: int) -> 
     """Print the rows of `query` (standard input when None or "-") on standard output."""
     text = check_query(_read_query(query))
     config = with_endpoints(load_config(path).config)
-    if config.clickhouse.url is None and not embedded_folder(config).exists():
-        raise StoreUnavailable(
-            f"no history in {config.data_dir}: `tongguan up` makes one, or set clickhouse.url "
-            "(environment TONGGUAN_CLICKHOUSE) to a running server"
-        )
-    with open_store(config) as store:
+    with open_history(config) as store:
         table = with_times(store.query_arrow(text), _column_types(store, text))
     print_table(table, format=format, limit=limit, zone=config.city.zone_info)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deploy.config import TongguanConfig
+from schemas.errors import StoreUnavailable
 from streams.clickhouse import Store, connect
 
 EMBEDDED_FOLDER = Path("clickhouse") / "store"
@@ -30,3 +31,13 @@ def open_store(config: TongguanConfig) -> Store:
         password=clickhouse.password.get_secret_value(),
         database=clickhouse.database,
     )
+
+
+def open_history(config: TongguanConfig) -> Store:
+    """The store, for a command that reads it; StoreUnavailable where no history was ever made."""
+    if config.clickhouse.url is None and not embedded_folder(config).exists():
+        raise StoreUnavailable(
+            f"no history in {config.data_dir}: `tongguan up` makes one, or set clickhouse.url "
+            "(environment TONGGUAN_CLICKHOUSE) to a running server"
+        )
+    return open_store(config)

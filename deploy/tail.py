@@ -28,10 +28,12 @@ from deploy.render import (
     render_observations,
     render_raw,
 )
+from deploy.render_loop import render_action, render_incident, render_notification
 from schemas.sources import Source
 from streams.tasks import end
 
 ALERT_TOPICS: Final = ("alerts",)
+SEVERITY_TOPICS: Final = ("alerts", "incidents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,8 @@ class Filter:
         """Refuse a filter on something that the topic's records do not have: it would silently show nothing."""
         for name, value, topics in (
             ("--detector", self.detector, ALERT_TOPICS),
-            ("--severity", self.severity, ALERT_TOPICS),
-            ("--cell", self.cell, (*ALERT_TOPICS, "observations", "urgent-tickets")),
+            ("--severity", self.severity, SEVERITY_TOPICS),
+            ("--cell", self.cell, (*SEVERITY_TOPICS, "observations", "urgent-tickets")),
         ):
             if value is not None and topic not in topics:
                 raise UsageProblem(f"{name} filters {' and '.join(topics)}; records of {topic} have none, use --text")
@@ -74,6 +76,9 @@ def topics_to_tail(config: TongguanConfig) -> Mapping[str, tuple[str, Renderer]]
     return {
         "alerts": (names.alerts, render_alert),
         "urgent-tickets": (names.urgent_tickets, render_observations),
+        "incidents": (names.incidents, render_incident),
+        "notifications": (names.notifications, render_notification),
+        "actions": (names.actions, render_action),
         "dead-letters": (names.dead_letters, render_dead_letter),
         "observations": (names.observations, render_observations),
         **{source.topic: (names.raw(source), render_raw) for source in Source},
