@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -140,6 +141,22 @@ def _check_java() -> Finding:
     return Finding("java", Status.OK, (answer.stderr or answer.stdout).splitlines()[0])
 
 
+def check_city(config: TongguanConfig) -> Iterator[Finding]:
+    """The city's folder, and whether this year's working days are known; `tongguan city check` says more."""
+    try:
+        city = config.load_city()
+    except SettingsError as error:
+        for problem in error.problems:
+            yield Finding("city", Status.WRONG, problem, "mend the file; `tongguan city check` shows all of it")
+        return
+    counts = f"{len(city.jurisdictions)} jurisdictions, {len(city.departments)} departments"
+    yield Finding("city", Status.OK, f"{city.name_zh} {city.name_en}, {counts}")
+    this_year = datetime.now(UTC).astimezone(city.calendar.zone_info).year
+    if city.folder is not None and city.calendar.years_without_notice(this_year, this_year):
+        text = f"no holiday notice for {this_year}: working time counts plain weeks"
+        yield Finding("calendar", Status.NOTE, text, f"put {this_year}.json into {city.folder / 'calendar'}")
+
+
 def check_kafka(config: TongguanConfig) -> Iterator[Finding]:
     bootstrap = config.kafka.bootstrap
     if bootstrap is None:
@@ -242,6 +259,7 @@ def _serves_our_metrics(host: str, port: int) -> bool:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
+    check_city,
     check_local_stack,
     check_kafka,
     check_clickhouse,

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 from schemas.errors import SettingsError
 from topology.addresses import AddressLibrary
 from topology.city_file import NAME, CityFile, read_city_file
-from topology.city_table import FileReport
+from topology.city_table import FileReport, read_table
 from topology.deadlines import Deadlines, read_deadlines
 from topology.departments import Department, Departments, read_departments
 from topology.grid import Grid
@@ -176,9 +176,13 @@ class _Loading:
         population = self._population(places)
         devices_path = self._optional("devices.csv")
         if file.duty_desk not in departments and len(departments):
-            report.problem(folder / NAME, None, f"duty_desk: {file.duty_desk!r} is no department of departments.csv")
+            report.problem(
+                folder / NAME,
+                file.lines["duty_desk"],
+                f"duty_desk: {file.duty_desk!r} is no department of departments.csv",
+            )
         if jurisdictions is not None and not any(place.code == file.code for place in jurisdictions.entries):
-            report.warn(folder / NAME, None, f"code: {file.code!r} is in no boundary file")
+            report.warn(folder / NAME, file.lines["code"], f"code: {file.code!r} is in no boundary file")
         if report.problems or jurisdictions is None:
             raise SettingsError(report.all_problems())
         return City(
@@ -226,9 +230,11 @@ class _Loading:
         if path is None:
             return {}
         found = read_population(path, self._report)
-        if places is not None:
-            for code in sorted(found.keys() - {place.code for place in places}):
-                self._report.problem(path, None, f"code {code!r} is in no boundary file")
+        known = None if places is None else {place.code for place in places}
+        if known is not None and not found.keys() <= known:
+            for row in read_table(path, ("code",), ("inhabitants",), FileReport()):
+                if row.fields["code"] not in known:
+                    self._report.problem(path, row.line, f"code {row.fields['code']!r} is in no boundary file")
         return found
 
     def _addresses(self, file: CityFile, jurisdictions: Jurisdictions | None) -> AddressLibrary | None:

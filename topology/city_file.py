@@ -7,7 +7,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -45,6 +45,8 @@ class CityFile:
     cell_deg: float | None = None
     datum: Datum = Datum.WGS84
     hours: WeeklyHours = CIVIL_SERVICE
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Where its words stand in the file, for whoever finds later that they name nothing."""
 
     def grid(self) -> Grid:
         if self.cell_deg is not None:
@@ -61,7 +63,8 @@ def read_city_file(folder: Path, report: FileReport) -> CityFile | None:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        report.problem(path, None, f"not TOML: {str(error)[:1].lower()}{str(error)[1:]}")
+        line = re.search(r"at line (\d+)", str(error))
+        report.problem(path, int(line[1]) if line else 1, f"not TOML: {str(error)[:1].lower()}{str(error)[1:]}")
         return None
     return _Reader(path, text, values, report).city_file()
 
@@ -108,6 +111,7 @@ class _Reader:
             cell_deg=cell_deg,
             datum=datum,
             hours=hours,
+            lines={name: self._line(name) for name in _WORDS},
         )
         try:
             found.grid()

@@ -95,7 +95,7 @@ def read_deadlines(path: Path, working_day_ms: int, report: FileReport) -> Deadl
     try:
         return Deadlines(entries.values())
     except SettingsError as error:
-        report.problem(path, None, str(error).removeprefix("deadlines: "))
+        report.problem(path, 1, str(error).removeprefix("deadlines: "))
         return Deadlines.plain()
 
 

@@ -8,6 +8,7 @@ cannot be worked, an hour that they repeat counts twice, for its wall time is wi
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -319,16 +320,18 @@ def read_notices(files: Sequence[Path], report: FileReport) -> Notices:
         try:
             notice = msgspec.json.decode(text, type=_Notice)
         except (msgspec.DecodeError, RecursionError) as error:
-            report.problem(path, None, f"not a holiday notice: {str(error)[:1].lower()}{str(error)[1:]}")
+            byte = re.search(r"byte (\d+)", str(error))
+            line = text.encode().count(b"\n", 0, int(byte[1])) + 1 if byte else 1
+            report.problem(path, line, f"not a holiday notice: {error}")
             continue
         if notice.year in years:
-            report.problem(path, None, f"the notice for {notice.year} is also in {years[notice.year]}")
+            report.problem(path, 1, f"the notice for {notice.year} is also in {years[notice.year]}")
             continue
         years[notice.year] = path
         at = 0  # the days stand in the text in the order of the list
         for i, entry in enumerate(notice.days):
             found = text.find(f'"{entry.date}"', at)
-            line = None if found < 0 else text.count("\n", 0, found) + 1  # None: written in another way, with escapes
+            line = 1 if found < 0 else text.count("\n", 0, found) + 1  # 1: written in another way, with escapes
             at = max(at, found + 1)
             try:
                 day = date.fromisoformat(entry.date)

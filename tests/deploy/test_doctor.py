@@ -23,6 +23,7 @@ from deploy.doctor import (
 )
 from deploy.main import app
 from streams import metrics
+from tests.support.city_folder import DEPARTMENTS, write_city
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,20 @@ def test_machine_without_anything_running_is_well() -> None:
     assert code == ExitCode.OK
     assert findings["local stack"].status == Status.NOTE
     assert "tongguan up" in findings["local stack"].advice
+
+
+def test_city_is_checked_and_its_faults_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, findings = doctor()
+    assert findings["city"].status == Status.OK and "上海市 Shanghai" in findings["city"].message
+    folder = write_city(tmp_path / "city", departments_csv=DEPARTMENTS + "x,某局,X,planet,990000,\n")
+    monkeypatch.setenv("TONGGUAN_CITY__FOLDER", str(folder))
+    code, findings = doctor()
+    assert code == ExitCode.PROBLEMS
+    assert findings["city"].status == Status.WRONG
+    assert f"{folder}/departments.csv:7: level 'planet'" in findings["city"].message
+    monkeypatch.setenv("TONGGUAN_CITY__FOLDER", str(write_city(tmp_path / "other", calendar__2024_json=None)))
+    _, findings = doctor()
+    assert findings["calendar"].status == Status.NOTE
 
 
 def test_wrong_configuration_ends_with_2_and_still_checks_python(tmp_path: Path) -> None:

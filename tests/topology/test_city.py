@@ -93,12 +93,12 @@ def test_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     for start in (
         "departments.csv:7: level 'planet': choose from city, district,",
         "deadlines.csv:2: handle: expected a duration such as 30m, 2h or 1d, got '1w'",
-        "calendar/2025.json: not a holiday notice: object missing required field `days`",
+        "calendar/2025.json:1: not a holiday notice: Object missing required field `days`",
         "boundaries/more.geojson:2: feature 1",
         "population.csv:2: inhabitants: expected a whole number",
         "networks.csv:1: ",
         "addresses.csv:1: ",
-        "city.toml: duty_desk: 'nobody' is no department",
+        "city.toml:10: duty_desk: 'nobody' is no department",
     ):
         assert any(problem.startswith(start) for problem in problems), (start, problems)
     # with boundaries that cannot be read nobody can say whether 990103 is one of them
@@ -115,7 +115,7 @@ def test_places_that_no_boundary_has_are_told_in_each_list(tmp_path: Path) -> No
     assert problems_of(folder) == [
         "departments.csv:7: jurisdiction '990103' is in no boundary file",
         "responsibilities.csv:6: jurisdiction '990103' is in no boundary file",
-        "population.csv: code '990103' is in no boundary file",
+        "population.csv:2: code '990103' is in no boundary file",
     ]
 
 
@@ -124,7 +124,7 @@ def test_broken_city_file_does_not_hide_what_is_wrong_elsewhere(tmp_path: Path) 
         tmp_path / "city", city_toml="code = \n", departments_csv=DEPARTMENTS + "x,某局,X,planet,990000,\n"
     )
     problems = problems_of(folder)
-    assert problems[0].startswith("city.toml: not TOML: ")
+    assert problems[0].startswith("city.toml:1: not TOML: ")
     assert any(problem.startswith("departments.csv:7: level 'planet'") for problem in problems)
 
 
@@ -172,7 +172,7 @@ def test_code_of_the_city_without_a_boundary_is_a_warning(tmp_path: Path) -> Non
                         departments_csv="id,name_zh,level,jurisdiction\n990000-ops,台,city,990900\n",
                         responsibilities_csv="category,jurisdiction,lead\n*,*,990000-ops\n")  # fmt: skip
     assert [line.replace(f"{folder}/", "") for line in City.load(folder).warnings] == [
-        "city.toml: code: '990000' is in no boundary file"
+        "city.toml:1: code: '990000' is in no boundary file"
     ]
 
 

@@ -115,7 +115,7 @@ def test_counts_of_everything(tmp_path: Path) -> None:
     ("text", "parts"),
     [
         ("/a/b.csv:12: lead 'x': no", ("/a/b.csv", 12, "lead 'x': no")),
-        ("/a/city.toml: not TOML: x", ("/a/city.toml", None, "not TOML: x")),
+        ("/a/city.toml: cannot be read: x", ("/a/city.toml", None, "cannot be read: x")),
         ("and 5 more problems", (None, None, "and 5 more problems")),
         ("3 slivers: of 2 m2", (None, None, "3 slivers: of 2 m2")),
     ],

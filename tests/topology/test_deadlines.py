@@ -61,7 +61,7 @@ def test_each_fault_is_told_with_its_line(tmp_path: Path) -> None:
         "7: handle: expected a duration such as 30m, 2h or 1d, got '1x'",
         "7: verify: expected a duration such as 30m, 2h or 1d, got '-1h'",
         "8: category '*', severity 1 is given already, in line 2",
-        " a line for category * and severity 0 is missing: it holds for all the rest",
+        "1: a line for category * and severity 0 is missing: it holds for all the rest",
     ]
 
 

@@ -253,14 +253,17 @@ def test_each_fault_of_a_notice_is_named_with_its_line(tmp_path: Path) -> None:
     again.write_text('{"year": 2024, "days": []}', encoding="utf-8")
     broken = tmp_path / "broken.json"
     broken.write_text('{"year": "2024", "days": []}', encoding="utf-8")
+    cut = tmp_path / "cut.json"
+    cut.write_text('{"year": 2025,\n"days": [}', encoding="utf-8")
     missing = tmp_path / "missing.json"
-    _, problems = notices_of(bad, again, broken, missing)
+    _, problems = notices_of(bad, again, broken, cut, missing)
     assert problems == [
         f"{bad}:3: $.days[1].date: expected a date such as 2024-05-01, got '2024-5-2'",
         f"{bad}:4: $.days[2].date: 2021-05-01 is not near the notice's year 2024",
         f"{bad}:6: 2024-05-03 is a working day here and off in {bad}",
-        f"{again}: the notice for 2024 is also in {bad}",
-        f"{broken}: not a holiday notice: expected `int`, got `str` - at `$.year`",
+        f"{again}:1: the notice for 2024 is also in {bad}",
+        f"{broken}:1: not a holiday notice: Expected `int`, got `str` - at `$.year`",
+        f"{cut}:2: not a holiday notice: JSON is malformed: invalid character (byte 24)",
         f"{missing}: cannot be read: no such file or directory",
     ]
 
