@@ -247,7 +247,7 @@ class DivisionReader:
         for length in self._lengths.get(text[start : start + 2], ()):
             word = text[start : start + length]
             readings = self._names.get(word)
-            if readings is None:
+            if readings is None or len(word) < length:  # at the end of the text a slice is a shorter name
                 continue
             alone: list[Name] = []
             for reading in readings:

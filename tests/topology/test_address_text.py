@@ -29,6 +29,7 @@ def test_cleaning_leaves_one_spelling() -> None:
     assert clean("😀🚒\u0000") == ""
     assert len(clean("徐" * 100_000)) == MAX_CHARS
     assert clean(" " * 100_000 + "徐汇区") == "徐汇区"
+    assert clean("😀" * 2 * MAX_CHARS + "徐汇区") == "", "what lies far behind must not be looked at"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_a_name_that_goes_on_is_not_a_division(text: str) -> None:
 def test_an_abbreviation_counts_where_an_address_can_begin_only() -> None:
     assert _codes("徐汇天钥桥路") == ["310104"]
     assert _codes("老徐汇天钥桥路") == []
+    assert _codes("老上海徐汇天钥桥路") == []
     assert _codes("虹桥路1号,徐汇天钥桥路") == ["310104"]
     assert _codes("虹桥路(徐汇天钥桥路)") == []
 
@@ -85,6 +87,11 @@ def test_an_abbreviation_counts_where_an_address_can_begin_only() -> None:
 def test_a_full_name_counts_everywhere() -> None:
     assert _codes("我在那个徐汇区天钥桥路") == ["310104"]
     assert _codes("虹桥路(徐汇区)") == ["310104"]
+
+
+@pytest.mark.parametrize("text", ["海东", "上海徐汇", "安徽安庆"])
+def test_a_name_at_the_end_of_the_text_ends_with_it(text: str) -> None:
+    assert SHANGHAI.read(text).mentions[-1].end == len(text)
 
 
 def test_repeated_beginnings_are_all_read() -> None:
