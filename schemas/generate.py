@@ -125,6 +125,11 @@ _MESSAGES: Final[dict[str, tuple[str, str, _Json]]] = {
         "an urgent ticket as a frame of one row",
         {"type": "string", "description": "ticket_id"},
     ),
+    "placed_tickets": (
+        "已定位工单（观测帧）",
+        "a frame of the tickets of one raw partition, each once, late ones too",
+        {"type": "null", "description": "none"},
+    ),
     "alert": ("告警", "an alert record", {"type": "string", "description": "alert_id"}),
     "dead_letter": ("死信", "a dead letter", {"type": "string", "description": "topic:partition:offset"}),
     "action": (
@@ -157,6 +162,13 @@ _CHANNELS: Final[dict[str, tuple[str, str, int, _Json, str]]] = {
         "partition = region shard, set by the sender; the count is fixed once data flows",
     ),
     "urgentTickets": ("urgent-tickets", "urgent_ticket", 4, {}, "by key"),
+    "placedTickets": (
+        "placed-tickets",
+        "placed_tickets",
+        4,
+        {"max.message.bytes": _FRAME_BYTES},
+        "partition = raw partition of the tickets, set by the sender",
+    ),
     "alerts": ("alerts", "alert", 4, {}, "by key: all records of one alert in one partition, in order of revision"),
     "deadLetters": ("dead-letters", "dead_letter", 4, {}, "by key; a letter written again has the same key"),
     "actions": ("actions", "action", 4, {}, "by key: what is asked of one incident stays in order"),
@@ -172,6 +184,7 @@ _OPERATIONS: Final[dict[str, dict[str, str]]] = {
     "tickets": {"receive": "locate reads tickets"},
     "observations": {"send": "locate writes frames", "receive": "join and archive read frames"},
     "urgentTickets": {"send": "locate passes urgent tickets on without waiting for a window"},
+    "placedTickets": {"send": "locate writes frames of tickets", "receive": "dispatch reads tickets for the loop"},
     "alerts": {"send": "join raises, updates and clears alerts", "receive": "archive reads alerts"},
     "deadLetters": {"send": "locate writes what it cannot use", "receive": "archive reads dead letters"},
     "actions": {"receive": "dispatch reads what people and other systems ask"},

@@ -19,7 +19,7 @@ from schemas.observation import Cover, Flag, decode_frame
 from schemas.sources import Source
 from streams.locate_core import Flush
 from streams.locate_settings import LocateSettings, SourceSettings
-from streams.placing import RawKey, WatermarkState
+from streams.placing import Origins, RawKey, WatermarkState
 from tests.support.decoded_rows import SHARDS, T0, DecodedRow, Tables, nowhere
 from tests.support.shard_reader import ShardReader
 
@@ -346,6 +346,17 @@ def test_many_tickets_are_cut_into_frames_whose_covers_follow_each_other() -> No
     city = City(LocateSettings(max_frame_rows=2)).assign(TICKETS_0)
     city.feed(TICKETS_0, *(ticket(offset) for offset in range(5)), upto=7)
     assert placed(city.flush()) == [(0, [0, 1], (0, 1)), (0, [2, 3], (2, 3)), (0, [4], (4, 6))]
+
+
+def test_where_places_come_from_is_counted_by_source() -> None:
+    city = City().assign(READINGS_0, TICKETS_0)
+    city.feed(READINGS_0, DecodedRow(0), nowhere(1), DecodedRow(2, lon=0.0))
+    city.feed(READINGS_0, DecodedRow(3))
+    city.feed(TICKETS_0, nowhere(0, kind="flood"))
+    origins = city.locator.take_counts().origins
+    assert origins[Source.READINGS] == Origins(own=2, unplaced=1)
+    assert origins[Source.TICKETS] == Origins(unplaced=1)
+    assert city.locator.take_counts().origins[Source.READINGS] == Origins()
 
 
 # --- when to flush ---------------------------------------------------------------------------------------------------

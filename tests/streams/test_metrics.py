@@ -14,6 +14,7 @@ CONTRACT = {
     "tongguan_bytes_total": {"source"},
     "tongguan_dead_letters_total": {"source", "reason"},
     "tongguan_late_records_total": {"source", "where"},
+    "tongguan_places_total": {"source", "origin"},
     "tongguan_duplicate_rows_total": set(),
     "tongguan_watermark_delay_seconds": {"source", "partition"},
     "tongguan_lag_records": {"topic", "partition"},

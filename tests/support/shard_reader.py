@@ -23,7 +23,7 @@ class ShardReader:
     taken: dict[tuple[RawKey, int], tuple[int, int]] = field(default_factory=dict)
     idle: dict[RawKey, bool] = field(default_factory=dict)
 
-    def read(self, data: bytes) -> None:
+    def read(self, data: bytes | memoryview) -> None:
         header, batch = decode_frame(data)
         by_key = {(c.source, c.partition): c for c in header.covers}
         for row in batch.to_pylist():
