@@ -56,8 +56,9 @@ class Broker:
         return future
 
     async def send_batch(self, batch: FrameBatch, topic: str, partition: int) -> asyncio.Future[None]:
-        future = await self.send(topic, batch._value)
-        self.sent[-1] = (topic, partition, batch._value, future)
+        value = bytes(batch._value)
+        future = await self.send(topic, value)
+        self.sent[-1] = (topic, partition, value, future)
         return future
 
     async def values(self) -> list[bytes]:
