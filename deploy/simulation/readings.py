@@ -99,14 +99,15 @@ class Readings:
             self.kept_silent += int(silent.sum())
             keep = ~silent
             channel, device, sample, true_ms, fault = (a[keep] for a in (channel, device, sample, true_ms, fault))
-        value = self._values(channel, device, sample, true_ms, fault, fields)
+        value = self._values(channel, device, sample, true_ms, fault, fields, local_hour(from_ms))
         return self._rows(channel, device, sample, true_ms, value)
 
     def _values(
-        self, channel: Ints, device: Ints, sample: Ints, true_ms: Ints, fault: npt.NDArray[np.int8], fields: Fields
-    ) -> Floats:
+        self, channel: Ints, device: Ints, sample: Ints, true_ms: Ints, fault: npt.NDArray[np.int8], fields: Fields,
+        hour: float,
+    ) -> Floats:  # fmt: skip
         c, devices = self._channels, self._devices
-        curve = curves_at(local_hour(int(true_ms[0])))[c.curve[channel]] if len(channel) else np.zeros(0)
+        curve = curves_at(hour)[c.curve[channel]]
         real = fields.data[c.quantity[channel], devices.node[device]]
         value = c.base[channel] + c.swing[channel] * curve + c.factor[channel] * real
         noise = normals(c.keys[channel], sample, Lane.NOISE)
