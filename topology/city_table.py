@@ -7,6 +7,7 @@ so that a reason can stand beside what it explains.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -18,6 +19,8 @@ MAX_PROBLEMS: Final = 1000
 """Enough to put a file right in one go; a file of the wrong kind does not fill the screen for ever."""
 MAX_FILE_BYTES: Final = 64_000_000
 """Far more than any list of a city that is kept by hand."""
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(slots=True)
@@ -138,14 +141,22 @@ def _check_header(
     return not missing and not twice
 
 
-def day_ms(text: str, zone: ZoneInfo) -> int:
-    """Epoch milliseconds of the first moment of a local date written 2024-07-01. Raises ValueError with words."""
-    if len(text) != 10:
-        raise ValueError(f"expected a date such as 2024-07-01, got {text!r}")
+def parse_date(text: str) -> date:
+    """A date written 2024-07-01, of the years 1900 to 2200. Raises ValueError with words."""
     try:
+        if not _DATE.fullmatch(text):  # Python also reads 20240701 and 2024-W27-1
+            raise ValueError
         day = date.fromisoformat(text)
+        if not 1900 <= day.year <= 2200:
+            raise ValueError
     except ValueError:
         raise ValueError(f"expected a date such as 2024-07-01, got {text!r}") from None
+    return day
+
+
+def day_ms(text: str, zone: ZoneInfo) -> int:
+    """Epoch milliseconds of the first moment of a local date written 2024-07-01. Raises ValueError with words."""
+    day = parse_date(text)
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
 
 
@@ -159,7 +170,7 @@ def validity(path: Path, row: Row, zone: ZoneInfo, report: FileReport) -> tuple[
         text = row.get(name)
         try:
             bounds[name] = None if text is None else day_ms(text, zone)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             report.problem(path, row.line, f"{name}: {error}")
     if len(bounds) < 2:
         return None

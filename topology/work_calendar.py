@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from schemas.errors import SettingsError
-from topology.city_table import FileReport, read_text
+from topology.city_table import FileReport, parse_date, read_text
 
 DAY_MS: Final = 86_400_000
 MINUTE_MS: Final = 60_000
@@ -334,9 +334,9 @@ def read_notices(files: Sequence[Path], report: FileReport) -> Notices:
             line = 1 if found < 0 else text.count("\n", 0, found) + 1  # 1: written in another way, with escapes
             at = max(at, found + 1)
             try:
-                day = date.fromisoformat(entry.date)
-            except ValueError:
-                report.problem(path, line, f"$.days[{i}].date: expected a date such as 2024-05-01, got {entry.date!r}")
+                day = parse_date(entry.date)
+            except ValueError as error:
+                report.problem(path, line, f"$.days[{i}].date: {error}")
                 continue
             if abs(day.year - notice.year) > 1:
                 # the days before New Year and after it are often in the neighbour's notice
