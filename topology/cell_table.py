@@ -4,8 +4,8 @@ The areas come in their order of precedence: the first that covers a point owns 
 
 - `row >= 0`: every point of the cell belongs to that area;
 - `NOBODY` (-1): no area touches the cell;
-- `-2 - k`: a border cell; its k-th list names, in precedence, the areas that touch it, up to the first that holds it
-  whole.
+- `-2 - k`: a border cell, with the k-th of the `topology.border_lists`: in precedence, the areas that touch it, up to
+  the first that holds it whole.
 
 Making it tests no cell one by one: edges are cut into grid rows and then into runs of columns (every cell an edge
 touches), and the rest is filled by the parity of crossings along each row's middle line (even-odd rule, hence holes and
@@ -17,7 +17,7 @@ A grid of more than `MAX_TABLE_CELLS` cells gets a table over parent cells: smal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -26,10 +26,10 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from topology.border_lists import NOBODY, BorderLists
 from topology.grid import MAX_AXIS, Grid, morton_decode
 from topology.jit import kernel
 
-NOBODY: Final = -1
 FIRST_BORDER: Final = -2
 MAX_TABLE_CELLS: Final = 1 << 24
 """64 MB of table; Shanghai in cells of 100 m has 1.8 million."""
@@ -47,28 +47,27 @@ class Touched(NamedTuple):
     """The cells that one area touches: a window of the table and two masks bool[rows, columns] over it.
 
     `south` and `west` are the window's first table row and column. `edge`: a border of the area runs through the cell;
-    `whole`: the cell lies inside it.
+    `whole`: the cell lies inside it. Pair j says that edge lines[line[j]] (float64[m, 4]: lon, lat of both ends)
+    touches the cell (y[j], x[j]) of the window.
     """
 
     south: int
     west: int
     edge: BoolArray
     whole: BoolArray
+    lines: FloatArray
+    line: IntArray
+    y: IntArray
+    x: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """See above. `values` int32[rows, columns], south-west first, over parent cells `shift` levels up.
-
-    Border list k is list_rows[list_starts[k]:list_starts[k + 1]]; where list_whole[k] is set, its last area holds the
-    cell whole.
-    """
+    """See above. `values` int32[rows, columns], south-west first, over parent cells `shift` levels up."""
 
     values: RowArray
     shift: int
-    list_starts: IntArray
-    list_rows: RowArray
-    list_whole: BoolArray
+    lists: BorderLists
 
     def look_up(self, cells: IntArray, lon: FloatArray, out: RowArray) -> IntArray:
         """Fill `out` int32[n] with the table's values of base cells int64[n]; returns the indices of border rows.
@@ -88,16 +87,20 @@ def table_shift(grid: Grid) -> int:
     return shift
 
 
-def build_table(grid: Grid, areas: Iterable[tuple[int, BaseGeometry]]) -> CellTable:
+def build_table(grid: Grid, areas: Sequence[tuple[int, BaseGeometry]]) -> CellTable:
     """The table of (row, polygon or multipolygon in WGS-84 degrees), in order of precedence. Rows are not negative."""
     shift = table_shift(grid)
     values = np.full((_axis(grid.ny, shift), _axis(grid.nx, shift)), NOBODY, dtype=np.int32)
     undecided = np.ones(values.shape, dtype=np.bool_)
     listed = np.zeros(values.shape, dtype=np.bool_)
-    cells: list[IntArray] = []
-    rows: list[RowArray] = []
-    ends: list[BoolArray] = []
-    for row, area in areas:
+    places = [np.empty(0, np.int64)]  # of list entries: the number of the area and the cell
+    cells = [np.empty(0, np.int64)]
+    ends = [np.empty(0, np.bool_)]
+    line_places = [np.empty(0, np.int64)]  # of edges in border cells, likewise
+    line_cells = [np.empty(0, np.int64)]
+    lines = [np.empty((0, 4), np.float64)]
+    width = values.shape[1]
+    for place, (row, area) in enumerate(areas):
         touched = touched_cells(grid, area, shift)
         if touched is None:
             continue
@@ -106,42 +109,68 @@ def build_table(grid: Grid, areas: Iterable[tuple[int, BaseGeometry]]) -> CellTa
         ]
         edge = touched.edge & undecided[window]
         whole = touched.whole & undecided[window]
-        values[window][whole & ~listed[window]] = row
+        values[window][whole] = row  # what is listed becomes a border cell in the end
         ending = whole & listed[window]
         y, x = np.nonzero(edge | ending)
-        cells.append((y + touched.south) * values.shape[1] + (x + touched.west))
-        rows.append(np.full(len(x), row, dtype=np.int32))
+        cells.append((y + touched.south) * width + (x + touched.west))
+        places.append(np.full(len(x), place))
         ends.append(ending[y, x])
+        open_pairs = edge[touched.y, touched.x]
+        line_cells.append(((touched.y + touched.south) * width + (touched.x + touched.west))[open_pairs])
+        line_places.append(np.full(len(line_cells[-1]), place))
+        lines.append(touched.lines[touched.line[open_pairs]])
         listed[window] |= edge
         undecided[window] &= ~whole
-    if not cells:
-        return CellTable(values, shift, np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.bool_))
-    cell = np.concatenate(cells)
+    cell, place_of = np.concatenate(cells), np.concatenate(places)
     order = np.argsort(cell, kind="stable")  # keeps the order of precedence within a cell
-    border, starts = np.unique(cell[order], return_index=True)
+    cell, place_of = cell[order], place_of[order]
+    border, starts = np.unique(cell, return_index=True)
     values.reshape(-1)[border] = FIRST_BORDER - np.arange(len(border), dtype=np.int32)
-    list_starts = np.append(starts, len(cell)).astype(np.int64)
-    return CellTable(
-        values, shift, list_starts, np.concatenate(rows)[order], np.concatenate(ends)[order][list_starts[1:] - 1]
+    starts = np.append(starts, len(cell)).astype(np.int64)
+    # edges in the order of the entries they belong to
+    entry_key = cell * len(areas) + place_of
+    line_key = np.concatenate(line_cells) * len(areas) + np.concatenate(line_places)
+    line_order = np.argsort(line_key, kind="stable")
+    edge_starts = np.append(np.searchsorted(line_key[line_order], entry_key), len(line_key)).astype(np.int64)
+    side = 1 << shift
+    middle_lon = np.float64(grid.origin_lon) + (border % width + 0.5) * np.float64(side * grid.step_lon_deg)
+    middle_lat = np.float64(grid.origin_lat) + (border // width + 0.5) * np.float64(side * grid.step_lat_deg)
+    in_list = np.repeat(np.arange(len(border)), np.diff(starts))
+    shapes = np.array([area for _, area in areas] + [None], dtype=object)[:-1]
+    row_of = np.array([row for row, _ in areas], dtype=np.int32)
+    lists = BorderLists(
+        starts=starts,
+        rows=row_of[place_of],
+        whole=np.concatenate(ends)[order][starts[1:] - 1],
+        middle_lon=middle_lon,
+        middle_lat=middle_lat,
+        inside=shapely.intersects_xy(shapes[place_of], middle_lon[in_list], middle_lat[in_list]),
+        edge_starts=edge_starts,
+        edges=np.concatenate(lines)[line_order],
     )
+    return CellTable(values, shift, lists)
 
 
 def touched_cells(grid: Grid, area: BaseGeometry, shift: int = 0) -> Touched | None:
     """The cells of a grid, `shift` levels up, that a polygon or multipolygon touches; None if there are none."""
-    x0, y0, x1, y1 = _edges(grid, area, shift)
-    if not len(x0):
+    lines = _edges(area)
+    if not len(lines):
         return None
+    x0, y0, x1, y1 = _in_cells(lines, grid, shift)
     nx, ny = _axis(grid.nx, shift), _axis(grid.ny, shift)
-    west, east = _clipped(min(x0.min(), x1.min()), nx), _clipped(max(x0.max(), x1.max()), nx)
-    south, north = _clipped(y0.min(), ny), _clipped(y1.max(), ny)
-    if max(x0.max(), x1.max()) < 0 or min(x0.min(), x1.min()) > nx or y1.max() < 0 or y0.min() > ny:
+    low_x, high_x = min(x0.min(), x1.min()) - _SLACK_CELLS, max(x0.max(), x1.max()) + _SLACK_CELLS
+    low_y, high_y = y0.min() - _SLACK_CELLS, y1.max() + _SLACK_CELLS
+    if high_x < 0 or low_x > nx or high_y < 0 or low_y > ny:
         return None
+    west, east = _clipped(low_x, nx), _clipped(high_x, nx)
+    south, north = _clipped(low_y, ny), _clipped(high_y, ny)
     width, height = east - west + 1, north - south + 1
+    line, y, x = _crossed(x0 - west, y0 - south, x1 - west, y1 - south, height, width)
     edge = np.zeros((height, width), dtype=np.bool_)
-    _mark(x0 - west, y0 - south, x1 - west, y1 - south, edge)
+    edge[y, x] = True
     whole = _filled(x0 - west, y0 - south, x1 - west, y1 - south, height, width)
     whole &= ~edge
-    return Touched(south, west, edge, whole)
+    return Touched(south, west, edge, whole, lines, line, y, x)
 
 
 def _axis(count: int, shift: int) -> int:
@@ -152,22 +181,27 @@ def _clipped(value: float, count: int) -> int:
     return int(min(max(np.floor(value), 0), count - 1))
 
 
-def _edges(grid: Grid, area: BaseGeometry, shift: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """All edges of an area as (x0, y0, x1, y1) in table cells, the southern end first."""
+def _edges(area: BaseGeometry) -> FloatArray:
+    """All edges of an area as float64[m, 4]: lon, lat of both ends."""
     coordinates, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(area)), return_index=True)
+    lines: FloatArray = np.column_stack([coordinates[:-1], coordinates[1:]])[ring[1:] == ring[:-1]]
+    return lines
+
+
+def _in_cells(lines: FloatArray, grid: Grid, shift: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Edges as (x0, y0, x1, y1) in table cells, the southern end first."""
     side = float(1 << shift)
-    x = (coordinates[:, 0] - grid.origin_lon) / grid.step_lon_deg / side
-    y = (coordinates[:, 1] - grid.origin_lat) / grid.step_lat_deg / side
-    same = ring[1:] == ring[:-1]
-    x0, y0, x1, y1 = x[:-1][same], y[:-1][same], x[1:][same], y[1:][same]
-    turn = y0 > y1
-    x0, x1 = np.where(turn, x1, x0), np.where(turn, x0, x1)
-    return x0, np.minimum(y0, y1), x1, np.maximum(y0, y1)
+    x = (lines[:, 0::2] - grid.origin_lon) / grid.step_lon_deg / side
+    y = (lines[:, 1::2] - grid.origin_lat) / grid.step_lat_deg / side
+    turned = (y[:, 0] > y[:, 1]).astype(np.int64)
+    every = np.arange(len(lines))
+    return x[every, turned], y[every, turned], x[every, 1 - turned], y[every, 1 - turned]
 
 
-def _mark(x0: FloatArray, y0: FloatArray, x1: FloatArray, y1: FloatArray, out: BoolArray) -> None:
-    """Set every cell of `out` that an edge touches, edges taken `_SLACK_CELLS` too wide."""
-    height, width = out.shape
+def _crossed(
+    x0: FloatArray, y0: FloatArray, x1: FloatArray, y1: FloatArray, height: int, width: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """(edge, row, column) of every cell of a window that an edge touches, edges taken `_SLACK_CELLS` too wide."""
     first = np.clip(np.floor(y0 - _SLACK_CELLS), 0, height).astype(np.int64)
     last = np.clip(np.floor(y1 + _SLACK_CELLS), -1, height - 1).astype(np.int64)
     edge, row = _runs(first, last)
@@ -183,7 +217,7 @@ def _mark(x0: FloatArray, y0: FloatArray, x1: FloatArray, y1: FloatArray, out: B
     start = np.clip(np.floor(np.minimum(at_low, at_high) - _SLACK_CELLS), 0, width).astype(np.int64)
     stop = np.clip(np.floor(np.maximum(at_low, at_high) + _SLACK_CELLS), -1, width - 1).astype(np.int64)
     part, column = _runs(start, stop)
-    out[row[part], column] = True
+    return edge[part], row[part], column
 
 
 def _filled(x0: FloatArray, y0: FloatArray, x1: FloatArray, y1: FloatArray, height: int, width: int) -> BoolArray:

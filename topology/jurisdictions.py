@@ -6,8 +6,9 @@ district, and a point nobody covers gets -1.
 
 Jurisdictions change: each has a validity, and an observation keeps the one that was in force at its event time. Between
 two changes lies an epoch; for each epoch that is asked for there is one table over the grid's cells
-(`topology.cell_table`). Most points lie in a cell that one jurisdiction holds whole; only those in border cells are
-tested against the polygons, by shapely, all at once.
+(`topology.cell_table`). Most points lie in a cell that one jurisdiction holds whole; those in border cells are tested
+against the edges that run through their cell, and the few for which rounding might decide against the polygons, by
+shapely, all at once.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from shapely.geometry.base import BaseGeometry
 
 from schemas.datums import Datum
 from schemas.errors import SettingsError
+from topology.border_lists import NOBODY, UNSURE, BorderLists
 from topology.boundaries import read_boundaries
 from topology.boundary_file import Boundary
-from topology.cell_table import FIRST_BORDER, NOBODY, CellTable, build_table
+from topology.cell_table import FIRST_BORDER, CellTable, build_table
 from topology.grid import Grid
 from topology.levels import Jurisdiction, Level
 from topology.unit_grid import UnitGrid
@@ -82,7 +84,7 @@ class Jurisdictions:
         self._unit_grids: dict[Jurisdiction, UnitGrid | None] = {}
         self._lock = threading.Lock()
         if self.entries:
-            self._table(len(self._changes))  # of the present, which is what a worker asks for
+            self._table(len(self._changes))  # the last epoch, which a worker most likely asks for first
 
     @classmethod
     def empty(cls, grid: Grid) -> Jurisdictions:
@@ -213,12 +215,14 @@ class Jurisdictions:
         return sorted(valid, key=lambda i: (-self.entries[i].level, self.entries[i].code))
 
     def _table(self, epoch: int) -> CellTable:
-        """The table of an epoch, of indices into `entries`; made when it is first asked for."""
+        """The table of an epoch, made when it is first asked for: of rows, but in its lists of indices of entries."""
         with self._lock:
             table = self._tables.get(epoch)
             if table is None:
                 shapes = ((i, self._areas[i]) for i in self._valid_in(epoch))
-                table = build_table(self.grid, ((i, area) for i, area in shapes if area is not None))
+                table = build_table(self.grid, [(i, area) for i, area in shapes if area is not None])
+                whole = table.values >= 0
+                table.values[whole] = self._row_of_entry[table.values[whole]]  # only lists stay entries
                 self._tables[epoch] = table
             self._tables.move_to_end(epoch)
             while len(self._tables) > MAX_TABLES:
@@ -237,29 +241,33 @@ class Jurisdictions:
         table = self._table(epoch)
         border = table.look_up(cell, lon, out)
         if len(border):
-            out[border] = self._decide(table, lon[border], lat[border], FIRST_BORDER - out[border].astype(np.int64))
-        if len(self.entries) != len(self.codes):
-            inside = out >= 0
-            out[inside] = self._row_of_entry[out[inside]]
+            which = FIRST_BORDER - out[border].astype(np.int64)
+            out[border] = self._decide(table.lists, which, lon[border], lat[border])
 
-    def _decide(self, table: CellTable, lon: FloatArray, lat: FloatArray, lists: IntArray) -> RowArray:
-        """Entry of each point in a border cell: the first of its list that covers it."""
-        found = np.full(len(lists), NOBODY, dtype=np.int32)
-        at = table.list_starts[lists]
-        end = table.list_starts[lists + 1]
-        certain = table.list_whole[lists]
-        open_points = np.arange(len(lists))
-        while len(open_points):  # one turn for each place in the longest list: two or three
-            rows = table.list_rows[at[open_points]]
-            final = certain[open_points] & (at[open_points] + 1 == end[open_points])
-            covers = final.copy()
-            test = np.flatnonzero(~final)
-            points = open_points[test]
-            covers[test] = shapely.intersects_xy(self._areas[rows[test]], lon[points], lat[points])
-            found[open_points[covers]] = rows[covers]
-            open_points = open_points[~covers]
-            at[open_points] += 1
-            open_points = open_points[at[open_points] < end[open_points]]
+    def _decide(self, lists: BorderLists, which: IntArray, lon: FloatArray, lat: FloatArray) -> RowArray:
+        """Row of each point in a border cell: the first of its list that covers it."""
+        entries = lists.owners(which, lon, lat)
+        unsure = np.flatnonzero(entries == UNSURE)
+        if len(unsure):
+            entries[unsure] = self._decide_exactly(lists, which[unsure], lon[unsure], lat[unsure])
+        found = np.full(len(which), NOBODY, dtype=np.int32)
+        owned = entries >= 0
+        found[owned] = self._row_of_entry[entries[owned]]
+        return found
+
+    def _decide_exactly(self, lists: BorderLists, which: IntArray, lon: FloatArray, lat: FloatArray) -> RowArray:
+        """The same by the polygons themselves, as entries: for points at which rounding might decide."""
+        found = np.full(len(which), NOBODY, dtype=np.int32)
+        at = lists.starts[which]
+        end = lists.starts[which + 1]
+        left = np.arange(len(which))
+        while len(left):  # one turn for each place in the longest list: two or three
+            entries = lists.rows[at[left]]
+            covers = shapely.intersects_xy(self._areas[entries], lon[left], lat[left])
+            found[left[covers]] = entries[covers]
+            left = left[~covers]
+            at[left] += 1
+            left = left[at[left] < end[left]]
         return found
 
 
