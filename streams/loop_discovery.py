@@ -32,6 +32,7 @@ from streams.loop_words import Sentence
 from topology.grid import NO_CELL
 
 TICKETS: Final = "tickets"
+SAID_CHARS: Final = 160  # of a sign's own sentence in that about the incident
 URGENCY_SEVERITY: Final = {"normal": 1, "urgent": 3, "critical": 4}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,7 +106,8 @@ class Discovery:
                 cell=alert.cell, lon=alert.lon, lat=alert.lat,
                 jurisdiction=alert.jurisdiction, unit=alert.unit, place_zh=alert.place_zh, place_en=alert.place_en,
                 records=tuple(record for record in alert.evidence if _topic(record).endswith(TICKETS)),
-                place_sure=True, cause=None, words=(f"告警 {alert.alert_id}", f"alert {alert.alert_id}"), alert=alert,
+                place_sure=True, cause=None, alert=alert,
+                words=_words("告警", "alert", alert.alert_id, alert.sentence_zh, alert.sentence_en),
             ),
         )  # fmt: skip
 
@@ -125,7 +127,8 @@ class Discovery:
                 cell=ticket.cell, lon=ticket.lon, lat=ticket.lat,
                 jurisdiction=ticket.jurisdiction, unit=None, place_zh=None, place_en=None,
                 records=(ticket.source,), place_sure=ticket.confidence >= self._settings.merge_confidence,
-                cause=ticket.source, words=(f"工单 {ticket.ticket_id}", f"ticket {ticket.ticket_id}"), ticket=ticket,
+                cause=ticket.source, ticket=ticket,
+                words=_words("工单", "ticket", ticket.ticket_id, ticket.sentence, ticket.sentence),
             ),
         )  # fmt: skip
 
@@ -150,7 +153,10 @@ class Discovery:
         if self._settings.merge:
             for record in sign.records:
                 home = self._incidents.by_record.get(record)
-                if home is not None and self._takes(home, sign):
+                if home is None or not self._takes(home, sign):
+                    continue
+                # a ticket may say less than the alert it helped to raise; an alert of another type is another matter
+                if sign.ticket is not None or home.type == sign.kind.name:
                     return home
         return None
 
@@ -203,20 +209,19 @@ class Discovery:
     def _attach(self, turn: Turn, incident: Incident, sign: Sign) -> Outcome:
         recurs = self._recurs(incident, sign.at_ms)
         self._add(incident, sign)
+        if recurs:  # in one change: a closed incident never has an open ticket
+            self._reopen(turn, incident, sign.severity, sign.at_ms, sign.words, sign.cause)
+            return Outcome.REOPENED
         worse = self._cases.raise_severity(incident, sign.severity)
-        if incident.state is State.CLOSED and not recurs and incident.handled_ms is not None:
+        if incident.state is State.CLOSED and incident.handled_ms is not None:
             settle_tickets(incident, max(incident.handled_ms, sign.at_ms))
-        by = BY_MERGING
         zh, en = sign.words
         sentence = self._cases.note(
-            turn, incident, Step.ATTACH, by, sign.at_ms, reason=zh, reason_en=en, cause=sign.cause
+            turn, incident, Step.ATTACH, BY_MERGING, sign.at_ms, reason=zh, reason_en=en, cause=sign.cause
         )
         if worse:
             self._cases.tell_worsened(turn, incident, sentence, sign.at_ms)
-        if not recurs:
-            return Outcome.ATTACHED
-        self._reopen(turn, incident, sign.severity, sign.at_ms, sign.words, sign.cause)
-        return Outcome.REOPENED
+        return Outcome.ATTACHED
 
     def _reopen(
         self, turn: Turn, incident: Incident, severity: int, at_ms: int, words: Sentence, cause: str | None
@@ -351,6 +356,16 @@ class Discovery:
         places = self._city.jurisdictions
         name = places.name_zh if language == "zh" else places.name_en
         return name(jurisdiction, at_ms) or jurisdiction
+
+
+def _words(zh: str, en: str, id: str, said_zh: str, said_en: str) -> Sentence:
+    """What a sign is called and what it says, both masked where they were made."""
+    heads = f"{zh} {id}", f"{en} {id}"
+    said = (said_zh[:SAID_CHARS].rstrip("。. "), said_en[:SAID_CHARS].rstrip("。. "))
+    return (
+        f"{heads[0]}：{said[0]}" if said[0] else heads[0],
+        f"{heads[1]}: {said[1]}" if said[1] else heads[1],
+    )
 
 
 def _topic(record: str) -> str:

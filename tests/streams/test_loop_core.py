@@ -200,11 +200,24 @@ def test_an_urgent_ticket_and_the_alert_it_came_as_are_one_incident_even_without
     assert len(log.ids) == 1 and log.latest().ticket_ids == ["T-1"] and log.latest().alert_ids == ["U-1"]
 
 
-def test_the_tickets_behind_a_composite_alert_join_its_incident_in_either_order() -> None:
+def test_a_ticket_behind_a_composite_alert_joins_its_incident_whatever_the_caller_called_it() -> None:
     log = LoopLog()
-    log.ticket("T-1", "road_damage", IN_WEST)  # the caller spoke of the road
     log.alert("A-1", "waterlogging", IN_WEST, evidence=["readings:0:7", "tickets:0:0"])
+    log.ticket("T-1", "road_damage", FAR_IN_WEST)
     assert len(log.ids) == 1
+
+
+def test_an_alert_of_another_type_is_another_matter_than_the_ticket_behind_it() -> None:
+    log = LoopLog()
+    log.ticket("T-1", "road_damage", IN_WEST)
+    log.alert("A-1", "waterlogging", IN_WEST, evidence=["tickets:0:0"])
+    assert [log.latest(one).type for one in log.ids] == ["road_damage", "waterlogging"]
+
+
+def test_the_history_says_what_the_caller_said() -> None:
+    log = LoopLog()
+    log.ticket("T-1", "flood", sentence="漕溪北路下立交积水。")
+    assert log.changes[0].sentence_zh == "测试市西区：内涝积水（一般），发现：工单 T-1：漕溪北路下立交积水。"
 
 
 def test_merging_switched_off_leaves_only_the_parent() -> None:
