@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -56,6 +56,8 @@ class Report:
 def check(folder: str | None, path: Path | None, *, as_json: bool) -> None:
     """Print every problem and warning of a city folder, and what it holds. Ends with 1 when there are problems."""
     config = load_config(path).config
+    if folder is None and config.city.is_bare:
+        raise UsageProblem("the configuration has a box without a city folder; name the folder to check")
     chosen = folder if folder is not None else config.city.folder or DEFAULT_CITY
     at = city_folder(chosen)
     if not at.is_dir():
@@ -69,7 +71,7 @@ def check(folder: str | None, path: Path | None, *, as_json: bool) -> None:
         raise typer.Exit(ExitCode.PROBLEMS)
 
 
-def examine(folder: Path, categories: Collection[str], *, today: date | None) -> Report:
+def examine(folder: Path, categories: Mapping[str, str], *, today: date | None) -> Report:
     """Everything that can be said about a city folder on a day; None: the present one in the city's zone."""
     report = Report(folder)
     try:
@@ -92,16 +94,15 @@ def examine(folder: Path, categories: Collection[str], *, today: date | None) ->
     return report
 
 
-def known_categories(config: TongguanConfig) -> frozenset[str]:
-    """What tickets and alerts can be about: the registries' categories, and those of the chosen detectors."""
+def known_categories(config: TongguanConfig) -> dict[str, str]:
+    """What tickets and alerts can be about, by the registries and the chosen detectors -> the type of incident."""
     kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
     types = config.incident_types()
-    return frozenset(
-        {kind.name for kind in kinds.of(Source.TICKETS)}
-        | {detector.category for detector in config.build_detectors()}
-        | types.by_alert.keys()
-        | types.by_ticket.keys()
-    )
+    of_tickets = {*(kind.name for kind in kinds.of(Source.TICKETS)), *types.by_ticket}
+    of_alerts = {*(detector.category for detector in config.build_detectors()), *types.by_alert}
+    return {name: types.of_alert(name).name for name in of_alerts} | {
+        name: types.of_ticket(name).name for name in of_tickets
+    }
 
 
 def box_of(text: str) -> tuple[float, float, float, float]:

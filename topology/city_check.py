@@ -32,12 +32,16 @@ class _Place:
     name: str
 
 
-def warnings_of(city: City, categories: Collection[str], today: date) -> list[str]:
-    """Every warning about a city, those of loading first. `categories` are those that tickets and alerts can have."""
+def warnings_of(city: City, categories: Mapping[str, str], today: date) -> list[str]:
+    """Every warning about a city, those of loading first.
+
+    `categories` are those that tickets and alerts can have, each with the type of incident that it makes: where a list
+    does not name the category, it may name the type.
+    """
     report = FileReport()
     if city.folder is not None:
         _check_responsibilities(city, city.folder / "responsibilities.csv", categories, today, report)
-        _check_categories(city, city.folder, categories, report)
+        _check_categories(city, city.folder, {*categories, *categories.values()}, report)
         _check_calendar(city, city.folder / "calendar", today, report)
     return [*city.warnings, *report.warnings]
 
@@ -68,22 +72,23 @@ def _inhabitants(city: City) -> int:
 
 
 def _check_responsibilities(
-    city: City, path: Path, categories: Collection[str], today: date, report: FileReport
+    city: City, path: Path, categories: Mapping[str, str], today: date, report: FileReport
 ) -> None:
     today_ms = day_ms(today.isoformat(), ZoneInfo(city.zone))
     places = list(_places(city))
-    for category in sorted(categories):
+    for category, type_name in sorted(categories.items()):
+        names = tuple(dict.fromkeys((category, type_name)))
         found: dict[Validity, list[_Place]] = {}
         for somewhere in places:
-            for gap in city.responsibilities.gaps(category, somewhere.chain):
+            for gap in city.responsibilities.gaps(names, somewhere.chain):
                 # what nobody answered for before the list begins is over
                 if gap[0] is not None or gap[1] is None or gap[1] > today_ms:
                     found.setdefault(gap, []).append(somewhere)
         for gap, at in found.items():
-            names = ", ".join(somewhere.name for somewhere in at[:_SHOWN])
+            shown = ", ".join(somewhere.name for somewhere in at[:_SHOWN])
             more = f" and {len(at) - _SHOWN} more places" if len(at) > _SHOWN else ""
-            where = "anywhere" if len(at) == len(places) else f"at {names}{more}"
-            line = _line_of_gap(city, category, at[0].chain, gap)
+            where = "anywhere" if len(at) == len(places) else f"at {shown}{more}"
+            line = _line_of_gap(city, names, at[0].chain, gap)
             report.warn(
                 path, line, f"nobody answers for {category!r} {where}{_span(gap, city.zone)}: the duty desk gets it"
             )
@@ -101,18 +106,18 @@ def _places(city: City) -> Iterator[_Place]:
     yield _Place((), "places outside all boundaries")
 
 
-def _line_of_gap(city: City, category: str, chain: Sequence[str], gap: Validity) -> int | None:
+def _line_of_gap(city: City, names: Sequence[str], chain: Sequence[str], gap: Validity) -> int | None:
     """The line whose end opens the gap, else the one whose start closes it."""
     start, end = gap
-    rows = [row for row in city.responsibilities if _asked(row, category, chain)]
+    rows = [row for row in city.responsibilities if _asked(row, names, chain)]
     for row in rows:
         if start is not None and row.valid_to_ms == start:
             return row.line
     return next((row.line for row in rows if end is not None and row.valid_from_ms == end), None)
 
 
-def _asked(row: Responsibility, category: str, chain: Sequence[str]) -> bool:
-    return row.category in (category, ANY) and (row.jurisdiction == ANY or row.jurisdiction in chain)
+def _asked(row: Responsibility, names: Sequence[str], chain: Sequence[str]) -> bool:
+    return row.category in (*names, ANY) and (row.jurisdiction == ANY or row.jurisdiction in chain)
 
 
 def _span(gap: Validity, zone: str) -> str:

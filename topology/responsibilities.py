@@ -76,12 +76,12 @@ class Responsibilities:
         """Every category that has a line of its own."""
         return frozenset(entry.category for entry in self.entries) - {ANY}
 
-    def gaps(self, category: str, chain: Sequence[str]) -> list[Validity]:
-        """The closed-open spans of time for which `find` answers None, in order."""
+    def gaps(self, categories: Sequence[str], chain: Sequence[str]) -> list[Validity]:
+        """The closed-open spans of time for which `find` answers None for each of the categories, in order."""
         spans = sorted(
             (-_FOREVER if row.valid_from_ms is None else row.valid_from_ms, _upper(row))
             for jurisdiction in (*chain, ANY)
-            for name in (category, ANY)
+            for name in (*categories, ANY)
             for row in self._rows.get((jurisdiction, name), ())
         )
         found: list[Validity] = []

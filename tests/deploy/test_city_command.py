@@ -84,8 +84,15 @@ def test_without_a_name_the_configured_city_is_checked(tmp_path: Path) -> None:
     assert "测试市 Testville (990000)" in tongguan("city", "check").stdout
 
 
+def test_configuration_without_a_city_folder_has_none_to_check(tmp_path: Path) -> None:
+    (tmp_path / "tongguan.toml").write_text("[city]\nwest = 121.0\n")
+    result = tongguan("city", "check")
+    assert result.exit_code == 2
+    assert "name the folder to check" in result.stderr
+
+
 def test_shanghai_that_ships_has_no_problem_and_only_warnings_it_cannot_help() -> None:
-    report = examine(Path("/nowhere"), frozenset(), today=date(2024, 6, 1))
+    report = examine(Path("/nowhere"), {}, today=date(2024, 6, 1))
     assert report.problems
     from topology.city import city_folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from topology.city import City
 from topology.city_check import counts, split_place, warnings_of
 
 TODAY = date(2024, 4, 25)
-KNOWN = frozenset({"flood", "garbage"})
+KNOWN = {"flood": "waterlogging", "garbage": "garbage"}
 HEAD = "category,jurisdiction,lead,assisting,valid_from,valid_to\n"
 
 
-def warned(folder: Path, categories: frozenset[str] = KNOWN, today: date = TODAY) -> list[str]:
+def warned(folder: Path, categories: Mapping[str, str] = KNOWN, today: date = TODAY) -> list[str]:
     return [line.replace(f"{folder}/", "") for line in warnings_of(City.load(folder), categories, today)]
 
 
@@ -54,6 +55,10 @@ def test_category_that_nobody_answers_for_anywhere(tmp_path: Path) -> None:
     assert responsibilities(tmp_path / "city", "flood,*,990000-ops,,,\n") == [
         "responsibilities.csv: nobody answers for 'garbage' anywhere: the duty desk gets it"
     ]
+
+
+def test_type_of_incident_in_the_list_answers_for_its_categories(tmp_path: Path) -> None:
+    assert responsibilities(tmp_path / "city", "waterlogging,*,990000-ops,,,\ngarbage,*,990000-ops,,,\n") == []
 
 
 def test_places_where_nobody_answers_are_named(tmp_path: Path) -> None:

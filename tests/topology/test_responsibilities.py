@@ -165,12 +165,18 @@ def test_gaps_are_exactly_the_times_for_which_nobody_is_found(
         row(start, end, i, jurisdiction=where, category=category)
         for i, (start, end, where, category) in enumerate(spans)
     )
-    gaps = found.gaps("a", ("p",))
+    gaps = found.gaps(["a"], ("p",))
     for at in range(-2, 15):
         in_gap = any((start is None or start <= at) and (end is None or at < end) for start, end in gaps)
         assert in_gap == (found.find("a", ("p",), at) is None)
     flat = [edge for gap in gaps for edge in gap if edge is not None]
     assert flat == sorted(set(flat)), "in order, and none touches the next"
+
+
+def test_gap_is_only_where_none_of_several_names_has_an_answer() -> None:
+    found = Responsibilities([row(None, 5, 2, category="a"), row(3, 9, 3, category="b")])
+    assert found.gaps(["a", "b"], ()) == [(9, None)]
+    assert found.gaps(["b"], ()) == [(None, 3), (9, None)]
 
 
 @given(rows, st.randoms())
