@@ -30,10 +30,13 @@ TYPES_MS: Final = (2_000, 24_000)
 """How long until a call is on the bus; the join waits 30 s for tickets."""
 SEES_M: Final = 45.0
 """How far from the middle of it people are who call."""
+MAP_SHARE: Final = 0.4
+"""Of telephones give the place off a Chinese map, in GCJ-02."""
 CALLS_AGAIN: Final = 0.22
 AGAIN_AFTER_MINUTES: Final = (6.0, 18.0)
 NAMES_A_PHONE: Final = 0.12
 NAMES_AN_IDENTITY: Final = 0.02
+POSITION: Final = ("lon", "lat", "datum")
 CRITICAL: Final = {"fire": "critical", "gas_leak": "urgent", "accident": "urgent"}
 
 
@@ -131,12 +134,12 @@ class Callers:
         elif told < NAMES_A_PHONE + NAMES_AN_IDENTITY:
             fields["text"] += f"，身份证31010419000101{int(chance.integers(10_000)):04d}"
         if form == "phone":  # only a telephone with a map knows where it is
-            for name in ("lon", "lat", "datum"):
+            for name in POSITION:
                 fields.pop(name, None)
         types_ms = int(chance.integers(*TYPES_MS)) if form == "phone" else int(chance.integers(300, 3_000))
         first = self._push(at_ms, fields, incident, form, types_ms)
         if chance.random() < CALLS_AGAIN and incident is not None:
-            again = {name: value for name, value in fields.items() if name != "urgency"}
+            again = {name: value for name, value in fields.items() if name not in ("urgency", *POSITION)}
             again["text"] = AGAIN[int(chance.integers(len(AGAIN)))].format(place=place)
             again["parent"] = first.number
             later_ms = at_ms + round(60_000 * chance.uniform(*AGAIN_AFTER_MINUTES))
@@ -196,21 +199,18 @@ class Callers:
             fields["address"] = address
         if chance.random() < 0.85:
             off_lon, off_lat = chance.normal(0.0, 12.0, 2).tolist()
-            fields |= _position(lon + off_lon / streets.metres_lon, lat + off_lat / streets.metres_lat, chance.random())
+            undeclared = chance.random() < self._settings.faults.caller_undeclared_share
+            lon, lat = lon + off_lon / streets.metres_lon, lat + off_lat / streets.metres_lat
+            fields |= _position(lon, lat, shifted=undeclared or chance.random() < MAP_SHARE, named=not undeclared)
         return f"{district}{place}" if chance.random() < 0.35 else place, fields
 
 
-def _position(lon: float, lat: float, kind: float) -> dict[str, Any]:
+def _position(lon: float, lat: float, *, shifted: bool, named: bool) -> dict[str, Any]:
     """Coordinates as a telephone gives them: by satellite, off a Chinese map, or off one that does not say so."""
-    if kind < 0.6:
-        datum, named = Datum.WGS84, False
-    elif kind < 0.985:
-        datum, named = Datum.GCJ02, True
-    else:
-        datum, named = Datum.GCJ02, False
+    datum = Datum.GCJ02 if shifted else Datum.WGS84
     there = convert(lon, lat, Datum.WGS84, datum)
     place: dict[str, Any] = {"lon": round(there[0], 6), "lat": round(there[1], 6)}
-    return place | {"datum": DATUM_TITLES[datum]} if named else place
+    return place | {"datum": DATUM_TITLES[datum]} if shifted and named else place
 
 
 def _ticket_id(start_ms: int, number: int) -> str:

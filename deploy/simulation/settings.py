@@ -29,6 +29,7 @@ class FaultSettings:
     gcj02_share: float = 0.04  # gives GCJ-02 coordinates, declared
     bd09_share: float = 0.01  # gives BD-09 coordinates, declared
     undeclared_share: float = 0.003  # gives GCJ-02 coordinates and does not say so
+    caller_undeclared_share: float = 0.015  # of callers' telephones do the same
     duplicate_rate: float = 0.001  # the same bytes once more
     late_rate: float = 0.0005  # beyond what the join waits for
     malformed_rate: float = 0.0005
