@@ -118,6 +118,20 @@ class City:
         await self.read(self.names.observations, SHARD_COUNT, complete)
         return readers
 
+    async def placed_tickets(self) -> list[ShardReader]:
+        """What placed-tickets holds, by raw partition, once all tickets sent are covered."""
+        readers: list[ShardReader] = []
+
+        def complete(messages: list[Any]) -> bool:
+            readers[:] = [ShardReader() for _ in range(PARTITIONS)]
+            for message in messages:
+                readers[message.partition].read(message.value)
+            covers = (readers[p].coverage[int(Source.TICKETS), p] for p in range(PARTITIONS))
+            return all(cover.covers(0, self.sent[int(Source.TICKETS), p] - 1) for p, cover in enumerate(covers))
+
+        await self.read(self.names.placed_tickets, PARTITIONS, complete)
+        return readers
+
     async def letters(self, count: int) -> list[DeadLetter]:
         messages = await self.read(self.names.dead_letters, 1, lambda found: len({m.key for m in found}) >= count)
         assert all(message.key == decode_dead_letter(message.value).key for message in messages)
@@ -268,6 +282,7 @@ async def test_kill_9_in_mid_stream_loses_no_row_and_changes_no_flag(city: City,
         for step in range(6):
             for partition in range(PARTITIONS):
                 await city.send(Source.READINGS, partition, [city.reading(400 * step + n) for n in range(400)])
+                await city.send(Source.TICKETS, partition, [city.ticket(20 * step + n) for n in range(20)])
             await city.send(Source.READINGS, 0, [b"broken"])
             await asyncio.sleep(chance.random() * 0.3)
             if step in (2, 4):
@@ -275,13 +290,16 @@ async def test_kill_9_in_mid_stream_loses_no_row_and_changes_no_flag(city: City,
                 worker.wait()
                 worker = start_worker(city)
         readers = await city.shards()
+        placed = await city.placed_tickets()
         letters = await city.letters(6)
     finally:
         worker.kill()
         worker.wait()
     rows = owned(readers)
-    assert len(rows) == 6 * 400 * PARTITIONS
+    assert len(rows) == 6 * 420 * PARTITIONS
     assert_flags_are_those_of_an_uninterrupted_run(city, rows)
+    tickets = {at: told for at, told in rows.items() if at[0][0] == Source.TICKETS}
+    assert {at: told for reader in placed for at, told in reader.taken.items()} == tickets
     assert len({letter.key for letter in letters}) == 6
 
 
