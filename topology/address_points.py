@@ -145,7 +145,7 @@ class AddressPoints:
         below, above = numbers[at - 1][1], numbers[at][1]
         if below is None or above is None:
             return None
-        return common_prefix({below, above}) if below != above else below
+        return self._shared({below, above})
 
     def _hit(self, fit: Fit, found: list[ListedAddress] | None, inside: str, matched: str) -> Hit | None:
         places = [place for place in found or () if _fits(place.code, inside)]
@@ -155,8 +155,14 @@ class AddressPoints:
         if all(_metres(first, other) <= SAME_PLACE_M for other in places[1:]):
             return Hit(fit, first, first.code, matched)
         codes = {place.code for place in places}
-        shared = None if None in codes else common_prefix({code for code in codes if code is not None})
+        shared = None if None in codes else self._shared({code for code in codes if code is not None})
         return Hit(fit, None, shared, matched, several=True)
+
+    def _shared(self, codes: set[str]) -> str | None:
+        """What contains all of these; codes of a city abroad nest in no way that is known here."""
+        if len(codes) == 1:
+            return next(iter(codes))
+        return None if self._reader is None else common_prefix(codes)
 
     def _with_code(self, path: Path, one: ListedAddress, reading: Reading, report: FileReport) -> ListedAddress | None:
         """The address with the finest code known for it: its own, or that of the divisions in its text."""

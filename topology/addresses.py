@@ -61,6 +61,7 @@ class Resolved:
     code: str | None
     """The smallest division that is sure. None: not even the city is."""
     level: Level | None
+    """None where `code` is, and for the codes of a city abroad, which do not tell it."""
     lon: float | None
     lat: float | None
     """WGS-84 degrees of a listed address; None when none is meant for certain."""
@@ -107,6 +108,8 @@ class AddressLibrary:
             listed = read_addresses(path, home, default_datum, grid, report)
             if code_at is not None:
                 listed = [one if one.code else replace(one, code=code_at(one.lon, one.lat)) for one in listed]
+            if home is not None:
+                listed = [replace(one, code=_inner(one.code, home)) for one in listed]
             points.fill(path, listed, report)
         if report.problems:
             raise SettingsError(report.all_problems())
@@ -220,19 +223,19 @@ class AddressLibrary:
         if hit.fit is Fit.LANE:
             confidence = min(confidence, _LANE)
         reason = "exact" if hit.fit in (Fit.NAME, Fit.CROSSING) else "road_number"
-        found = self._division(code or self._home or None, confidence, reason, hit.matched)
+        found = self._division(code or self._home or self.city_code, confidence, reason, hit.matched)
         return replace(found, lon=hit.place.lon, lat=hit.place.lat)
 
     def _division(self, code: str | None, confidence: float, reason: str, matched: str) -> Resolved:
-        if code is not None and code.isdigit() and len(code) < DISTRICT_DIGITS:
+        if code is not None and self._reader is not None and len(code) < DISTRICT_DIGITS:
             code = self.city_code if code.startswith(self._home) else None
         return Resolved(code, self._level(code), None, None, confidence, reason, matched)
 
     def _level(self, code: str | None) -> Level | None:
-        if code is None:
-            return None
         if code == self.city_code:
             return Level.CITY
+        if code is None or self._reader is None:
+            return None
         for digits, level in _LEVELS:
             if len(code) <= digits:
                 return level
@@ -252,6 +255,17 @@ def _home_of(city_code: str) -> str | None:
     except ValueError:
         return None
     return home if full_name(home) is not None else None
+
+
+def _inner(code: str | None, home: str) -> str | None:
+    """A listed code without its filling zeros (310104000000); None for the city's own, which tells nothing."""
+    if code is None or not (code.isascii() and code.isdecimal()):
+        return code
+    for digits in (DISTRICT_DIGITS, STREET_DIGITS):
+        if len(code) == COMMUNITY_DIGITS and code[digits:].strip("0") == "":
+            code = code[:digits]
+    is_city = len(code) < DISTRICT_DIGITS or code[len(home) :] in ("", "00", "0000", "0100")
+    return None if is_city else code
 
 
 def _two_addresses(roads: list[Road]) -> bool:

@@ -266,6 +266,27 @@ def test_lines_without_a_code_get_that_of_their_point(tmp_path: Path) -> None:
     assert _library(tmp_path, text).resolve("虹桥路1号").code == "310000"
 
 
+@pytest.mark.parametrize(
+    ("listed", "code"),
+    [
+        ("310104", "310104"),
+        ("310104000000", "310104"),
+        ("310104003000", "310104003"),
+        ("310104003007", "310104003007"),
+        ("310104003007001", "310104003007001"),
+        ("310000", "310000"),
+        ("310100000000", "310000"),
+        ("31", "310000"),
+    ],
+)
+def test_listed_codes_may_be_filled_with_zeros(tmp_path: Path, listed: str, code: str) -> None:
+    library = _library(tmp_path, f"text,lon,lat,code\n外滩,121.49,31.24,{listed}\n")
+    got = library.resolve("外滩")
+    assert (got.code, got.lon) == (code, 121.49)
+    assert got.level == {"310000": Level.CITY}.get(code, Level(min(5, len(code) // 3)))
+    assert library.resolve("上海市外滩").lon == 121.49
+
+
 def test_points_are_converted_to_wgs84(tmp_path: Path) -> None:
     text = "text,lon,lat,datum\n人民广场,121.4737,31.2304,GCJ-02\n外滩,121.4900,31.2400,\n"
     library = _library(tmp_path, text, default_datum=Datum.BD09)
@@ -279,6 +300,11 @@ def test_a_city_abroad_has_its_listed_addresses_only(tmp_path: Path) -> None:
     got = library.resolve("1  City Hall SQ")
     assert (got.lon, got.code, got.reason) == (-71.0587, "D1", "exact")
     assert library.resolve("上海市徐汇区").reason == "unknown"
+    library = _library(
+        tmp_path, "text,lon,lat,code\nA,-71.05,42.35,D12\nA,-71.15,42.35,D13\nB,-71.05,42.35,\n", city="boston"
+    )
+    assert library.resolve("A") == Resolved(None, None, None, None, 0.9, "ambiguous", "a")
+    assert (library.resolve("b").code, library.resolve("b").level) == ("boston", Level.CITY)
 
 
 def test_every_problem_of_a_list_is_named_with_its_line(tmp_path: Path) -> None:
