@@ -301,6 +301,11 @@ def _zone(request: Request, ground: _Ground, notes: list[str]) -> str:
     return zone
 
 
+def _title(name: str) -> str:
+    """hang-zhou -> Hang Zhou: a folder's name as a city's, where nothing better is known."""
+    return _slug(name).replace("-", " ").replace("_", " ").title()
+
+
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:32] or "city"
 
@@ -312,7 +317,7 @@ def _slug(name: str) -> str:
 def _files(request: Request, ground: _Ground, zone: str) -> dict[str, str]:
     """The text of each file by its path in the folder."""
     chinese = zone in CHINESE_ZONES
-    name_en = request.name_en or (ground.name_zh if ground.name_zh.isascii() else ground.code)
+    name_en = request.name_en or (ground.name_zh if ground.name_zh.isascii() else _title(request.folder.name))
     pattern = BUILT_IN / DEFAULT_CITY
     files = {
         NAME: _city_toml(request, ground, zone, name_en),

@@ -52,6 +52,7 @@ def test_boundaries_of_a_map_service_become_a_city_that_loads(tmp_path: Path) ->
     notes = make(request)
     city = City.load(tmp_path / "hz")
     assert (city.code, city.name_zh, city.zone) == ("330100", "杭州市", "Asia/Shanghai")
+    assert city.name_en == "Hz", "by the folder's name, for nothing better is known"
     assert len(notes) == 1 and "Asia/Shanghai" in notes[0]
     assert [(e.code, e.name_zh, e.level, e.parent) for e in city.jurisdictions.entries] == [
         ("330100", "杭州市", Level.CITY, None),
