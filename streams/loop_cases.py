@@ -153,16 +153,24 @@ class Cases:
 
     def responsible(self, incident: Incident) -> Responsibility | None:
         """The city's line for the category, else for the type, else for anything at the place."""
-        chain: tuple[str, ...] = ()
-        if incident.jurisdiction is not None:
-            found = self.city.jurisdictions.chain(incident.jurisdiction, incident.opened_ms)
-            chain = tuple(place.code for place in found)
+        chain = self.city.chain(incident.jurisdiction, incident.opened_ms)
         row = self.city.responsibilities.find(incident.category, chain, incident.opened_ms)
         if row is None or row.category != incident.category:
             of_type = self.city.responsibilities.find(incident.type, chain, incident.opened_ms)
             if of_type is not None and of_type.category == incident.type:
                 return of_type
         return row
+
+    def name_place(self, incident: Incident, zh: str | None = None, en: str | None = None) -> None:
+        """Set the district and the names that go with the incident's jurisdiction; given names stand.
+
+        A code that only an address told (no boundary has it) is called by the finest place around it that is known.
+        """
+        places, at_ms = self.city.jurisdictions, incident.opened_ms
+        known = next((code for code in self.city.chain(incident.jurisdiction, at_ms) if places.find(code, at_ms)), None)
+        incident.district = None if known is None else places.district_of(known, at_ms)
+        incident.place_zh = (places.name_zh(known, at_ms) if known else "") if zh is None else zh
+        incident.place_en = (places.name_en(known, at_ms) if known else "") if en is None else en
 
     # --- escalation --------------------------------------------------------------------------------------------------
 

@@ -258,15 +258,16 @@ class Discovery:
             lon=sign.lon,
             lat=sign.lat,
             jurisdiction=jurisdiction,
-            district=None if jurisdiction is None else places.district_of(jurisdiction, sign.at_ms),
+            district=None,
             unit=unit,
-            place_zh=self._place(sign.place_zh, jurisdiction, sign.at_ms, "zh"),
-            place_en=self._place(sign.place_en, jurisdiction, sign.at_ms, "en"),
+            place_zh="",
+            place_en="",
             opened_ms=sign.at_ms,
             first_ms=sign.first_ms,
             last_ms=sign.at_ms,
             acted_ms=sign.at_ms,
         )
+        self._cases.name_place(incident, sign.place_zh, sign.place_en)
         self._incidents.add(incident)
         self._add(incident, sign)
         self._cases.clocks.enter(incident, State.DISCOVERED, sign.at_ms)
@@ -349,13 +350,6 @@ class Discovery:
             if incident_id not in self._incidents.by_id:
                 break
         return incident_id
-
-    def _place(self, given: str | None, jurisdiction: str | None, at_ms: int, language: str) -> str:
-        if given is not None or jurisdiction is None:
-            return given or ""
-        places = self._city.jurisdictions
-        name = places.name_zh if language == "zh" else places.name_en
-        return name(jurisdiction, at_ms) or jurisdiction
 
 
 def _words(zh: str, en: str, id: str, said_zh: str, said_en: str) -> Sentence:

@@ -218,9 +218,7 @@ class Effects:
         code = places.code_at(lon, lat, at_ms)
         incident.lon, incident.lat, incident.jurisdiction = lon, lat, code
         incident.unit = places.unit_at(lon, lat, at_ms)
-        incident.district = None if code is None else places.district_of(code, at_ms)
-        incident.place_zh = "" if code is None else places.name_zh(code, at_ms)
-        incident.place_en = "" if code is None else places.name_en(code, at_ms)
+        self._cases.name_place(incident)
 
     # --- common ------------------------------------------------------------------------------------------------------
 

@@ -248,6 +248,16 @@ def test_an_unplaced_ticket_with_a_jurisdiction_is_dispatched_by_it() -> None:
     assert log.latest(log.ids[2]).state is State.FILED
 
 
+def test_a_division_without_a_boundary_is_the_districts_that_its_code_begins_with() -> None:
+    log = LoopLog()
+    log.ticket("T-1", "flood", None, jurisdiction=f"{WEST}004")
+    made = log.latest()
+    assert (made.jurisdiction, made.district, made.lead) == (f"{WEST}004", WEST, "west-water")
+    assert made.place_zh == "测试市西区"
+    log.ticket("T-2", "flood", None, jurisdiction="999999")
+    assert log.latest(log.ids[1]).state is State.FILED and log.latest(log.ids[1]).place_zh == ""
+
+
 def test_a_full_incident_takes_no_more_and_the_next_sign_opens_another() -> None:
     log = LoopLog(new_core(DispatchSettings(merge_limit=3)))
     for number in range(7):
