@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from deploy.replay.clock import number_of
 from deploy.replay.mapping import NotHere, PlaceRule
@@ -22,6 +22,8 @@ class Found(NamedTuple):
     why: str = ""
 
 
+_NOWHERE: Final = Found(None, None, Note.NO_POSITION)
+
 Placer = Callable[[object, object], Found]
 """From the values of the rule's columns (`lon` and `lat`, or `of` and nothing) to a position."""
 
@@ -32,9 +34,10 @@ def placer(rule: PlaceRule, table: dict[str, tuple[str, str]] | None) -> Placer:
     def from_columns(lon: object, lat: object) -> Found:
         return point(lon, lat, rule.not_here)
 
+    known = {sensor: point(lon, lat, rule.not_here) for sensor, (lon, lat) in (table or {}).items()}
+
     def from_table(sensor: object, _nothing: object) -> Found:
-        lon, lat = (table or {}).get(str(sensor), ("", ""))
-        return point(lon, lat, rule.not_here)
+        return known.get(str(sensor), _NOWHERE)
 
     return from_columns if table is None else from_table
 

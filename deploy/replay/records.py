@@ -42,6 +42,7 @@ class Maker:
         self.found: dict[str, bool] = {}
         """Whether a column has ever had a value: says which fields of a JSON set are gone."""
         self._skips = [(self.test(skip.when), f"{skip.why.zh} {skip.why.en}") for skip in rule.skip]
+        self._clocks: dict[str, Clock] = {}
         self._rules = [_Compiled(self, mapping, rule, record, tables) for record in rule.records]
 
     def make(self, row: Row, place: str, tally: Tally) -> Iterator[Record]:
@@ -65,6 +66,13 @@ class Maker:
             yield record
         if not matched:
             tally.skip(place, Skip.NO_RULE, "no rule of the mapping file speaks of such a row")
+
+    def clock(self, rule: TimeRule) -> Clock:
+        """One reader for all that is written alike, for it remembers what it has read."""
+        key = rule.model_dump_json(exclude={"columns"})
+        if key not in self._clocks:
+            self._clocks[key] = clock(rule)
+        return self._clocks[key]
 
     def getter(self, column: str) -> Getter:
         """Reads a column, None for the texts that stand for no value."""
@@ -103,7 +111,7 @@ class _Compiled:
         time = rule.time_of(record)
         self.test = maker.test(record.when)
         self._source = record.source
-        self._clock = clock(time)
+        self._clock = maker.clock(time)
         self._time = [maker.getter(column) for column in time.columns]
         self._needed = frozenset(name for name in required_fields(self._source) if name != MEASURED.get(self._source))
         self._fields = [
@@ -161,7 +169,7 @@ def _reader(maker: Maker, mapping: SetMapping, time: TimeRule, value: Value) -> 
         constant = value.constant
         return lambda _values, _notes: constant
     if value.time is not None:
-        return _time_reader(maker.getter(value.time), clock(time), value.time)
+        return _time_reader(maker.getter(value.time), maker.clock(time), value.time)
     if value.numbers:
         return _numbers_reader(value.numbers, [maker.getter(name) for name in value.numbers])
     if value.columns:
