@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
@@ -131,6 +131,7 @@ def test_rows_equal_a_plain_loop_over_polygons_also_on_borders_corners_and_cell_
 
 @settings(deadline=None, max_examples=30)
 @given(areas(), st.floats(-1e-9, 1e-9), st.floats(1e-9, 1.0), st.integers(1, 70))
+@example(shapely.box(1, 1, 2.5, 2.5), 0.0, 1.0, 2)  # its western border is the eastern edge of a cell
 def test_a_whole_cell_is_whole_at_its_very_edges_for_any_grid(
     area: BaseGeometry, nudge: float, step: float, count: int
 ) -> None:
@@ -278,15 +279,19 @@ def test_a_grid_of_too_many_cells_gets_a_table_over_parent_cells() -> None:
 def test_shanghai_agrees_with_its_polygons_on_its_borders_and_everywhere_else(shuffle: bool) -> None:
     city = Jurisdictions.load(SHIPPED[::-1] if shuffle else SHIPPED, SHANGHAI, default_datum=Datum.WGS84)
     assert len(city.codes) == 18
-    entries = [(e, area) for e, area in zip(city.entries, city._areas, strict=True)]
+    entries = [(e, shapely.multipolygons(shapely.get_parts(a))) for e, a in zip(city.entries, city._areas, strict=True)]
     rng = np.random.default_rng(11)
-    on_borders = np.concatenate([shapely.get_coordinates(area)[::40] for _, area in entries])
+    corners = [shapely.get_coordinates(ring) for _, area in entries for ring in shapely.get_rings(area.geoms)]
+    # between two corners: by one rounding error on the border, or on either side of it
+    between = np.concatenate([ring[:-1] + t * (ring[1:] - ring[:-1]) for ring in corners for t in (0.5, 0.3)])
+    on_borders = np.concatenate(corners)[::40]
     near = on_borders + rng.normal(0, 2e-4, on_borders.shape)  # about 20 m
     anywhere = np.column_stack([rng.uniform(120.8, 122.3, 2000), rng.uniform(30.6, 31.95, 2000)])
-    points = np.concatenate([on_borders, near, anywhere])
+    points = np.concatenate([on_borders, between, near, anywhere])
     lon, lat = points.T.copy()
     expected = np.full(len(points), None, dtype=object)
     for e, area in sorted(entries, key=lambda pair: (pair[0].level, [-ord(c) for c in pair[0].code])):
+        shapely.prepare(area)
         expected[shapely.covers(area, shapely.points(lon, lat))] = e.code
     expected[city.grid.cells_of(lon, lat) == NO_CELL] = None
     assert codes_at(city, lon, lat, np.zeros(len(points), np.int64)) == expected.tolist()
