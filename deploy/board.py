@@ -1,0 +1,269 @@
+"""The board of the demo: a city on one screen, for people who look at it for the first time.
+
+Pure: a `BoardState` and a size in, lines of text out, each exactly within the width. What moves in the city is kept up
+by `deploy/board_state.py`; who draws it (rich's Live) asks for lines a few times a second.
+
+    head      the city, its time, how fast it runs, the weather
+    flow      records a second by source, how far each step lags behind
+    alerts    the newest, with place, severity and sentence
+    incidents how many in which state, how many late, what was done last
+    index     the districts, the worst first, and what pulls each down
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from deploy.console import safe
+from deploy.options import Lang
+from deploy.render import SEVERITY_STYLE
+from schemas.alert import SEVERITY_EN, SEVERITY_ZH, Action, Alert
+from schemas.incident import IncidentChange, State
+from schemas.sources import Source
+
+WIDEST: Final = 160
+"""Columns: longer lines are harder to read."""
+LEAST_WIDTH, LEAST_HEIGHT = 40, 12
+BAR_CELLS: Final = 12
+GOOD_SCORE, FAIR_SCORE = 90.0, 75.0
+SHOWN_STATES: Final = (
+    State.FILED,
+    State.DISPATCHED,
+    State.ACCEPTED,
+    State.HANDLING,
+    State.HANDLED,
+    State.VERIFIED,
+    State.RETURNED,
+    State.CLOSED,
+)
+STATES_EN: Final = {state: state.value.replace("_", " ") for state in State}
+SOURCES: Final = {
+    Source.READINGS: ("传感器", "sensors"),
+    Source.CAMERA_EVENTS: ("摄像头", "cameras"),
+    Source.TICKETS: ("热线工单", "tickets"),
+}
+STEPS: Final = {"locate": ("定位", "locate"), "join": ("研判", "join"), "loop": ("闭环", "loop")}
+
+
+@dataclass(frozen=True, slots=True)
+class District:
+    """The index of one district; `weak` are its lowest categories: Chinese name, name, score."""
+
+    name_zh: str
+    name_en: str
+    score: float
+    weak: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(slots=True)
+class BoardState:
+    """All that the board shows. Times in epoch ms; rates per second of the wall clock."""
+
+    city_zh: str = ""
+    city_en: str = ""
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
+    now_ms: int = 0  # the city's time
+    speed: float = 1.0
+    running_s: float = 0.0
+    weather_zh: str = ""
+    weather_en: str = ""
+    rates: Mapping[Source, float] = field(default_factory=dict)
+    records: int = 0
+    dead: int = 0
+    lag_s: Mapping[str, float] = field(default_factory=dict)  # by step, see STEPS
+    alerts: Sequence[Alert] = ()  # newest first
+    active_alerts: int = 0
+    raised_alerts: int = 0
+    states: Mapping[State, int] = field(default_factory=dict)
+    overdue: int = 0  # open and past a deadline
+    kept: int = 0  # deadlines that were met
+    missed: int = 0
+    doings: Sequence[IncidentChange] = ()  # newest first
+    index: Sequence[District] = ()  # worst first
+    index_hour_ms: int | None = None
+
+
+def lines(state: BoardState, lang: Lang, width: int, height: int) -> list[Text]:
+    """The board in at most `height` lines of at most `width` cells. It is never taller than what there is to say."""
+    width, height = min(max(width, LEAST_WIDTH), WIDEST), max(height, LEAST_HEIGHT)
+    drawing = _Drawing(state, lang is Lang.ZH, width)
+    fixed = [*drawing.head(), *drawing.flow()]
+    room = height - len(fixed) - 3  # three headings
+    alert_rows, doing_rows, index_rows = _share(room - 1, len(state.alerts), len(state.doings), drawing.index_rows)
+    found = [
+        *fixed,
+        drawing.alerts_heading(),
+        *drawing.alerts(alert_rows),
+        drawing.incidents_heading(),
+        drawing.states(),
+        *drawing.doings(doing_rows),
+        drawing.index_heading(),
+        *drawing.districts(index_rows),
+    ]
+    for line in found:
+        line.truncate(width, overflow="ellipsis")
+    return found[:height]
+
+
+def _share(room: int, alerts: int, doings: int, districts: int) -> tuple[int, int, int]:
+    """Rows for alerts, doings and districts: half, a quarter, a quarter; what one does not need goes to the others."""
+    room = max(room, 3)
+    rows = [0, 0, 0]
+    wanted, weights = [max(alerts, 1), doings, districts], [2, 1, 1]
+    for _ in range(room):
+        open_ones = [n for n in range(3) if rows[n] < wanted[n]]
+        if not open_ones:
+            break
+        rows[min(open_ones, key=lambda n: rows[n] / weights[n])] += 1
+    return rows[0], rows[1], rows[2]
+
+
+class _Drawing:
+    def __init__(self, state: BoardState, zh: bool, width: int) -> None:
+        self._state = state
+        self._zh = zh
+        self._width = width
+        self.columns = max(1, width // 40)  # districts side by side
+        self.index_rows = max(1, -(-len(state.index) // self.columns))
+
+    def _say(self, zh: str, en: str) -> str:
+        return zh if self._zh else en
+
+    def _clock(self, at_ms: int, form: str = "%H:%M") -> str:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self._state.zone).strftime(form)
+
+    # --- head and flow -----------------------------------------------------------------------------------------------
+
+    def head(self) -> Iterator[Text]:
+        state = self._state
+        running = f"{int(state.running_s) // 60}:{int(state.running_s) % 60:02d}"
+        left = self._say(f" {state.city_zh} 城市运行一网统管", f" {state.city_en} city operations")
+        clock = self._clock(state.now_ms, "%Y-%m-%d %H:%M") if state.now_ms else "-"
+        right = self._say(
+            f"{clock}  {state.speed:g} 倍速  已运行 {running} ", f"{clock}  {state.speed:g} x  running {running} "
+        )
+        gap = " " * max(1, self._width - cell_len(left) - cell_len(right))
+        yield Text(set_cell_size(left + gap + right, self._width), style="bold white on blue")
+        yield Text(" " + self._say(state.weather_zh, state.weather_en), style="cyan")
+
+    def flow(self) -> Iterator[Text]:
+        state = self._state
+        rates = "  ".join(
+            f"{self._say(*SOURCES[source])} {_rate(state.rates.get(source, 0.0))}{self._say('/秒', '/s')}"
+            for source in Source
+        )
+        lag = "  ".join(
+            f"{self._say(*words)} {state.lag_s[step]:.1f} s" for step, words in STEPS.items() if step in state.lag_s
+        )
+        line = Text(" " + rates)
+        if lag:
+            line.append(self._say("   滞后 ", "   lag ") + lag, style="bright_black")
+        totals = self._say(
+            f"   累计 {state.records:,}  死信 {state.dead:,}", f"   records {state.records:,}  dead {state.dead:,}"
+        )
+        if cell_len(line.plain) + cell_len(totals) <= self._width:
+            line.append(totals, style="bright_black")
+        yield line
+
+    def _heading(self, title: str, note: str) -> Text:
+        line = Text("─ ", style="bright_black").append(title, style="bold").append(f"  {note} " if note else " ")
+        line.truncate(self._width)
+        return line.append("─" * (self._width - cell_len(line.plain)), style="bright_black")
+
+    # --- alerts --------------------------------------------------------------------------------------------------------
+
+    def alerts_heading(self) -> Text:
+        active, raised = self._state.active_alerts, self._state.raised_alerts
+        note = self._say(f"未解除 {active}，累计 {raised}", f"{active} standing, {raised} so far")
+        return self._heading(self._say("告警", "Alerts"), note)
+
+    def alerts(self, rows: int) -> Iterator[Text]:
+        if not self._state.alerts:
+            yield Text(self._say(" 暂无告警", " none yet"), style="bright_black")
+        for alert in self._state.alerts[:rows]:
+            yield self._alert(alert)
+
+    def _alert(self, alert: Alert) -> Text:
+        cleared = alert.action is Action.CLEAR
+        level = (SEVERITY_ZH if self._zh else SEVERITY_EN).get(alert.severity, str(alert.severity))
+        place = self._say(alert.place_zh or "", alert.place_en or "")
+        line = Text(f" {self._clock(alert.window_end_ms)} ", style="bright_black")
+        line.append(
+            set_cell_size(self._say("解除", "cleared") if cleared else level, 8),
+            style="green" if cleared else SEVERITY_STYLE.get(alert.severity, ""),
+        )
+        if place:
+            line.append(f" {safe(place)}", style="magenta")
+        return line.append(f" {safe(self._say(alert.sentence_zh, alert.sentence_en))}", style="dim" if cleared else "")
+
+    # --- incidents -----------------------------------------------------------------------------------------------------
+
+    def incidents_heading(self) -> Text:
+        state = self._state
+        judged = state.kept + state.missed
+        share = f"{100 * state.kept / judged:.0f} %" if judged else "-"
+        note = self._say(f"按时率 {share}", f"deadlines kept {share}")
+        return self._heading(self._say("事件闭环", "Incidents"), note)
+
+    def states(self) -> Text:
+        line = Text(" ")
+        for state in SHOWN_STATES:
+            if count := self._state.states.get(state, 0):
+                line.append(f"{self._say(state.zh, STATES_EN[state])} {count}  ")
+        late = self._state.overdue
+        return line.append(self._say(f"超时 {late}", f"overdue {late}"), style="bold red" if late else "bright_black")
+
+    def doings(self, rows: int) -> Iterator[Text]:
+        for change in self._state.doings[:rows]:
+            bad = change.action.value in ("overdue", "escalate", "return", "verify_fail", "remind")
+            yield (
+                Text(f" {self._clock(change.at_ms)} ", style="bright_black")
+                .append(set_cell_size(self._say(change.action.zh, change.action.value.replace("_", " ")), 12),
+                        style="yellow" if bad else "green")
+                .append(f" {safe(self._say(change.sentence_zh, change.sentence_en))}")
+            )  # fmt: skip
+
+    # --- index ---------------------------------------------------------------------------------------------------------
+
+    def index_heading(self) -> Text:
+        hour = self._state.index_hour_ms
+        note = self._say("满分 100，由低到高", "out of 100, the lowest first")
+        if hour is not None:
+            note += self._say(f"，{self._clock(hour)} 起一小时", f", hour from {self._clock(hour)}")
+        return self._heading(self._say("各区运行指数", "Index by district"), note)
+
+    def districts(self, rows: int) -> Iterator[Text]:
+        if not self._state.index:
+            yield Text(self._say(" 正在汇总", " being computed"), style="bright_black")
+        shown = self._state.index[: rows * self.columns]
+        each = self._width // self.columns
+        for first in range(0, len(shown), self.columns):
+            line = Text()
+            for district in shown[first : first + self.columns]:
+                cell = self._district(district)
+                cell.truncate(each - 1, overflow="ellipsis")
+                line.append(cell).append(" " * (each - cell_len(cell.plain)))
+            line.rstrip()
+            yield line
+
+    def _district(self, district: District) -> Text:
+        style = "green" if district.score >= GOOD_SCORE else "yellow" if district.score >= FAIR_SCORE else "red"
+        filled = round(BAR_CELLS * district.score / 100)
+        name = self._say(district.name_zh, district.name_en)
+        line = Text(" " + set_cell_size(safe(name), 9)).append(f"{district.score:5.1f} ", style=style)
+        line.append("━" * filled, style=style).append("━" * (BAR_CELLS - filled), style="bright_black")
+        if district.weak and district.score < GOOD_SCORE:
+            zh, en, score = district.weak[0]
+            line.append(f" {self._say(zh, en)} {score:.0f}", style="bright_black")
+        return line
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
