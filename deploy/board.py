@@ -177,7 +177,7 @@ class _Drawing:
         line.truncate(self._width)
         return line.append("─" * (self._width - cell_len(line.plain)), style="bright_black")
 
-    # --- alerts --------------------------------------------------------------------------------------------------------
+    # --- alerts ------------------------------------------------------------------------------------------------------
 
     def alerts_heading(self) -> Text:
         active, raised = self._state.active_alerts, self._state.raised_alerts
@@ -203,7 +203,7 @@ class _Drawing:
             line.append(f" {safe(place)}", style="magenta")
         return line.append(f" {safe(self._say(alert.sentence_zh, alert.sentence_en))}", style="dim" if cleared else "")
 
-    # --- incidents -----------------------------------------------------------------------------------------------------
+    # --- incidents ---------------------------------------------------------------------------------------------------
 
     def incidents_heading(self) -> Text:
         state = self._state
@@ -230,7 +230,7 @@ class _Drawing:
                 .append(f" {safe(self._say(change.sentence_zh, change.sentence_en))}")
             )  # fmt: skip
 
-    # --- index ---------------------------------------------------------------------------------------------------------
+    # --- index -------------------------------------------------------------------------------------------------------
 
     def index_heading(self) -> Text:
         hour = self._state.index_hour_ms
