@@ -393,6 +393,9 @@ def test_a_gap_between_children_is_warned_of_with_its_area_at_each_time(tmp_path
     later = [feature("310105", east, valid_from="2020-01-01"), feature("310106", square(121.49, 31.1, 121.5, 31.2))]
     (missing,) = warnings(tmp_path, [whole, feature("310104", west), *later])
     assert "covers 60.0% of it" in missing
+    ending = [feature("310105", square(121.45, 31.10, 121.50, 31.20), valid_to="2020-01-01")]
+    (ended,) = warnings(tmp_path, [whole, feature("310104", west), *ending])
+    assert "covers 50.0% of it" in ended
     assert (
         warnings(tmp_path, [whole, feature("310104", west), feature("310105", square(121.45, 31.1, 121.5, 31.2))]) == []
     )
