@@ -332,7 +332,7 @@ def test_dates_are_midnights_of_the_city(tmp_path: Path) -> None:
     assert elsewhere.code_at(121.45, 31.15, first_ms) is None
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(cities(), st.randoms())
 def test_the_order_of_the_files_does_not_matter(entries: list[Entry], random: Random) -> None:
     shuffled = list(entries)
