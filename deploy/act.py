@@ -26,8 +26,8 @@ from deploy.render_loop import show_change, show_notification
 from schemas.action import ActionName, ActionRecord, Role, decode_action, encode_action
 from schemas.errors import MessageError
 from schemas.incident import IncidentChange, decode_incident
-from schemas.notification import Notification, NotificationKind, RefusalReason, decode_notification
-from streams.topics import BrokerAway, check_reachable
+from schemas.notification import Notification, NotificationKind, decode_notification
+from streams.topics import BrokerAway, partition_counts
 
 POLL_MS: Final = 200
 MORE_S: Final = 0.5  # one action may change two incidents: what comes so soon after the first answer is shown with it
@@ -118,7 +118,6 @@ def run(path: Path | None, request: Request, *, wait_s: float, lang: Lang | None
     style = Style(lang_or_terminal(lang), config.city.zone_info)
     bootstrap = bootstrap_of(config)
     try:
-        check_reachable(bootstrap)
         answers = asyncio.run(_ask(config, bootstrap, action, wait_s))
     except KafkaError as error:
         raise BrokerAway(f"kafka at {bootstrap}: {error}") from error
@@ -139,20 +138,11 @@ def run(path: Path | None, request: Request, *, wait_s: float, lang: Lang | None
         )
         raise typer.Exit(ExitCode.AWAY)
     refusals = [answer for answer in answers if isinstance(answer, Notification) and answer.kind in NO_SUCH]
-    for refusal in refusals:
-        _say_what_is_legal(refusal, action.role, style)
+    if refusals and refusals[0].legal and style.lang is Lang.ZH and not as_json:
+        # the sentence has their Chinese names, the command line wants these (and takes the others too)
+        say("可用的操作名：" + ", ".join(refusals[0].legal), style="yellow")
     if refusals:
         raise typer.Exit(ExitCode.PROBLEMS)
-
-
-def _say_what_is_legal(refusal: Notification, role: Role, style: Style) -> None:
-    zh = style.lang is Lang.ZH
-    who = role.zh if zh else str(role)
-    if refusal.legal:
-        names = ", ".join(f"{ActionName(name).zh} {name}" if zh else name for name in refusal.legal)
-        say(f"{who}此时可执行：{names}" if zh else f"a {who} may now ask: {names}", style="yellow")
-    elif refusal.refusal is not RefusalReason.UNKNOWN_INCIDENT and refusal.kind is NotificationKind.REFUSED:
-        say(f"{who}此时无可执行的操作" if zh else f"a {who} may ask nothing now", style="yellow")
 
 
 def _shown(answer: Answer, style: Style) -> Shown:
@@ -161,12 +151,17 @@ def _shown(answer: Answer, style: Style) -> Shown:
 
 async def _ask(config: TongguanConfig, bootstrap: str, action: ActionRecord, wait_s: float) -> list[Answer]:
     names, options = config.topic_names, config.kafka.aiokafka_options()
+    counts = await asyncio.to_thread(partition_counts, bootstrap, options=options)
+    missing = {names.actions, names.incidents, names.notifications} - set(counts)
+    if missing:
+        raise UsageProblem(f"topics {', '.join(sorted(missing))} do not exist; run `tongguan topics apply` first")
+    places = [TopicPartition(t, p) for t in (names.incidents, names.notifications) for p in range(counts[t])]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **options)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, **options)
     try:
         await consumer.start()
         await producer.start()
-        await _watch(consumer, (names.incidents, names.notifications))
+        await _watch(consumer, places)
         await producer.send_and_wait(names.actions, encode_action(action), key=action.key)
         return await _answers(consumer, names.incidents, action.action_id, wait_s) if wait_s else []
     finally:
@@ -174,13 +169,8 @@ async def _ask(config: TongguanConfig, bootstrap: str, action: ActionRecord, wai
         await consumer.stop()
 
 
-async def _watch(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> None:
+async def _watch(consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> None:
     """Read from the present ends on: an answer can only come after the question."""
-    await consumer.topics()
-    places = [TopicPartition(topic, p) for topic in topics for p in sorted(consumer.partitions_for_topic(topic) or ())]
-    missing = set(topics) - {place.topic for place in places}
-    if missing:
-        raise UsageProblem(f"topics {', '.join(sorted(missing))} do not exist; run `tongguan topics apply` first")
     consumer.assign(places)
     for place, end in (await consumer.end_offsets(places)).items():
         consumer.seek(place, end)

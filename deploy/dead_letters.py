@@ -60,11 +60,25 @@ class Outcome:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
+def letter_topics(config: TongguanConfig) -> dict[str, str]:
+    """Topics whose records can be dead, by their short names: the raw ones, and what the loop takes in."""
+    names = config.topic_names
+    return {source.topic: names.raw(source) for source in Source} | {
+        "observations": names.observations,
+        "alerts": names.alerts,
+        "placed-tickets": names.placed_tickets,
+        "actions": names.actions,
+        "ticks": names.ticks,
+        "incidents": names.incidents,
+        "notifications": names.notifications,
+    }
+
+
 def wanted_of(config: TongguanConfig, reason: str | None, topic: str | None) -> Wanted:
     """From the command line's words. Raises UsageProblem with the choices."""
     if reason is not None and reason not in set(Reason):
         raise UsageProblem(f"unknown reason {reason!r}; choose from {', '.join(Reason)}")
-    names = {source.topic: config.topic_names.raw(source) for source in Source}
+    names = letter_topics(config)
     if topic is not None and topic not in names:
         raise UsageProblem(f"unknown topic {topic!r}; choose from {', '.join(names)}")
     return Wanted(reason=None if reason is None else Reason(reason), topic=None if topic is None else names[topic])

@@ -120,8 +120,7 @@ def _summary(row: dict[str, Any], style: Style, now: datetime) -> Text:
         Line()
         .add(style.time(_ms(row["opened_at"])), "dim")
         .add(state.zh if zh else state.value, STATE_STYLE[state])
-        .add(severity_word(row["severity"], style), SEVERITY_STYLE.get(row["severity"], ""))
-        .add(row["incident_id"], "cyan")
+        .add(row["incident_id"], SEVERITY_STYLE.get(row["severity"], ""))
         .add(_due_word(due, now, style) if due is not None and not state.ended else "", _due_style(due, now))
         .add(row["sentence_zh"] if zh else row["sentence_en"])
     )
@@ -177,11 +176,11 @@ def show(path: Path | None, incident: str, *, lang: Lang | None, as_json: bool) 
     _print_head(changes[-1], style)
     out.print(Text("经过" if style.lang is Lang.ZH else "history", style="bold"))
     for change in changes:
-        out.print(Text("  ").append_text(show_change(change, style).line))
+        out.print(Text("  ").append_text(show_change(change, style, named=False).line))
     if told:
         out.print(Text("通知" if style.lang is Lang.ZH else "notifications", style="bold"))
         for notification in told:
-            out.print(Text("  ").append_text(show_notification(notification, style).line))
+            out.print(Text("  ").append_text(show_notification(notification, style, named=False).line))
     _print_next(changes[-1], style)
     for problem in verify_payloads(payloads):
         say(f"chain broken 摘要链不符: {problem}", style="bold red")
@@ -191,14 +190,15 @@ def _print_head(change: IncidentChange, style: Style) -> None:
     zh = style.lang is Lang.ZH
     head = Line().add(change.incident_id, "bold cyan").add(change.state.zh if zh else change.state.value,
                                                            STATE_STYLE[change.state])  # fmt: skip
-    head.add(severity_word(change.severity, style), SEVERITY_STYLE.get(change.severity, ""))
     out.print(head.add(change.sentence_zh if zh else change.sentence_en).text)
+    _field("严重程度" if zh else "severity", severity_word(change.severity, style), SEVERITY_STYLE[change.severity])
     place = (change.place_zh if zh else change.place_en) or ("无法定位" if zh else "not placed")
     where = place if change.lon is None or change.lat is None else f"{place} {change.lon:.5f}, {change.lat:.5f}"
     _field("地点" if zh else "place", where)
     _field("发现" if zh else "opened", style.time(change.opened_ms))
-    departments = ", ".join([change.lead or ("值班坐席" if zh else "duty desk"), *change.assisting])
-    _field("单位" if zh else "departments", departments)
+    _field("牵头单位" if zh else "lead", change.lead or ("值班坐席" if zh else "duty desk"))
+    if change.assisting:
+        _field("协办单位" if zh else "assisting", ", ".join(change.assisting))
     for zh_name, en_name, due_ms, overdue in (
         ("接单期限", "accept by", change.accept_due_ms, change.accept_overdue),
         ("处置期限", "handle by", change.handle_due_ms, change.handle_overdue),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ KIND_STYLE: Final = {
     NotificationKind.CLOSED: "green",
 }
 MASKED_IN_ACTIONS: Final = ("reason", "result")
+_TITLE: Final = re.compile(r"\A(?:\[[^\]]*\] ?|【[^】]*】)")  # the kind, which stands before the sentence here
 
 
 def render_incident(record: ConsumerRecord, style: Style) -> Iterator[Shown]:
@@ -53,15 +55,16 @@ def render_incident(record: ConsumerRecord, style: Style) -> Iterator[Shown]:
     yield show_change(change, style)
 
 
-def show_change(change: IncidentChange, style: Style) -> Shown:
-    """One change of an incident."""
+def show_change(change: IncidentChange, style: Style, *, named: bool = True) -> Shown:
+    """One change of an incident; its id has the colour of its severity, which the sentence says. `named` False leaves
+    the id out, where it is known."""
     zh = style.lang is Lang.ZH
     line = (
         Line()
         .add(style.time(change.at_ms), "dim")
         .add(change.state.zh if zh else change.state.value, STATE_STYLE[change.state])
-        .add(severity_word(change.severity, style), SEVERITY_STYLE.get(change.severity, ""))
-        .add(f"{change.incident_id} r{change.revision}", "cyan")
+        .add(change.incident_id if named else "", SEVERITY_STYLE.get(change.severity, ""))
+        .add(f"r{change.revision}", "dim")
         .add(change.sentence_zh if zh else change.sentence_en)
         .add(f"{change.role.zh if zh else change.role.value} {change.actor}", "dim")
     )
@@ -77,8 +80,8 @@ def render_notification(record: ConsumerRecord, style: Style) -> Iterator[Shown]
     yield show_notification(notification, style)
 
 
-def show_notification(notification: Notification, style: Style) -> Shown:
-    """One notification."""
+def show_notification(notification: Notification, style: Style, *, named: bool = True) -> Shown:
+    """One notification. `named` False leaves the incident's id out, where it is known."""
     zh = style.lang is Lang.ZH
     kind = notification.kind
     line = (
@@ -86,8 +89,8 @@ def show_notification(notification: Notification, style: Style) -> Shown:
         .add(style.time(notification.at_ms), "dim")
         .add(kind.zh if zh else kind.value, KIND_STYLE.get(kind, "bold"))
         .add(f"-> {notification.to}", "cyan")
-        .add(notification.sentence_zh if zh else notification.sentence_en)
-        .add(notification.incident_id or "", "dim")
+        .add(_TITLE.sub("", notification.sentence_zh if zh else notification.sentence_en))
+        .add((notification.incident_id or "") if named else "", "dim")
     )
     return Shown(line=line.text, document=msgspec.to_builtins(notification))
 

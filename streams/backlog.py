@@ -39,11 +39,10 @@ class Backlog:
         self._ends = None
 
     async def _end_offsets(self) -> dict[TopicPartition, int]:
+        places = [TopicPartition(self._topic, partition) for partition in await self._partitions()]
         consumer = AIOKafkaConsumer(bootstrap_servers=self._servers, group_id=None, **self._options)
         try:
             await consumer.start()
-            partitions = consumer.partitions_for_topic(self._topic) or await self._look_up(consumer)
-            places = [TopicPartition(self._topic, partition) for partition in partitions]
             ends = await consumer.end_offsets(places)
             begins = await consumer.beginning_offsets(places)
             # nothing to take in a partition whose messages were all deleted
@@ -51,9 +50,14 @@ class Backlog:
         finally:
             await consumer.stop()
 
-    async def _look_up(self, consumer: AIOKafkaConsumer) -> set[int]:
-        await consumer.topics()  # fetches what the broker knows
-        return consumer.partitions_for_topic(self._topic) or set()
+    async def _partitions(self) -> list[int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, **self._options)
+        try:
+            await admin.start()
+            (topic,) = await admin.describe_topics([self._topic])
+            return sorted(entry["partition"] for entry in topic["partitions"])
+        finally:
+            await admin.close()
 
     async def _committed(self) -> dict[TopicPartition, int]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, **self._options)
