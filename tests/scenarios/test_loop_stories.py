@@ -89,6 +89,16 @@ def test_it_happens_again_within_the_window_and_opens_the_closed_case() -> None:
     assert len(story.log.ids) == 2
 
 
+def test_a_sign_from_between_verification_and_closing_opens_the_case_again_from_its_closing_on() -> None:
+    story = LoopStory()
+    story.at("07-03 08:00").ticket("T-1", "flood")
+    story.at("07-03 08:10").act("accept", "handler", "h").act("start", "handler", "h").act("finish", "handler", "h")
+    story.at("07-03 08:20").act("verify_pass", "verifier", "v")
+    story.at("07-03 08:40").act("close", "operator", "o")
+    story.at("07-03 08:45").ticket("T-2", "flood", event_at_ms=moment("07-03 08:30"))
+    assert story.now.state is State.DISPATCHED and story.now.accept_due_ms == moment("07-03 09:10")
+
+
 def test_a_case_that_fails_verification_is_handled_again_and_its_tickets_are_open_again() -> None:
     story = LoopStory()
     story.at("07-03 08:00").ticket("T-1", "flood", due_ms=moment("07-03 10:00"))
@@ -175,6 +185,19 @@ def test_a_case_that_nobody_takes_on_goes_up_to_the_city_level_by_level() -> Non
     story.on("07-03 23:00").expect("escalate: dispatched", f"escalated to {DESK}")
     story.between("07-03 23:01", "07-03 23:31").expect_nothing()
     assert (story.now.lead, story.now.escalated_to, story.now.escalated_level) == ("north-street", DESK, 1)
+
+
+def test_another_department_starts_with_a_clean_slate() -> None:
+    story = LoopStory()
+    story.at("07-03 22:00").alert("A-1")
+    story.at("07-03 22:40")
+    assert story.now.escalated_to == "city-water" and story.now.accept_overdue
+    story.act("transfer", "dispatcher", "d-1", to_department="west-roads", reason="道路塌陷")
+    assert story.now.escalated_to is None and not story.now.accept_overdue
+    story.at("07-03 23:20")
+    story.on("07-03 23:20").expect(
+        "overdue: dispatched", "overdue to west-roads", "escalate: dispatched", f"escalated to {DESK}"
+    )
 
 
 def test_a_suspended_case_keeps_its_working_time_and_goes_on_by_itself() -> None:

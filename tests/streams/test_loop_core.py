@@ -616,6 +616,14 @@ def test_a_ticket_is_overdue_from_the_tick_that_passes_its_deadline() -> None:
     assert log.tick() == [], "said once"
 
 
+def test_a_look_at_an_incident_exactly_at_a_tickets_deadline_finds_it_in_time() -> None:
+    log = LoopLog()
+    log.ticket("T-1", due_ms=log.now_ms + 24 * MINUTE)
+    log.now_ms += 24 * MINUTE  # four fifths of the time to accept: somebody is reminded
+    assert shown(log.tick()) == ["remind: dispatched", "reminder to west-water"]
+    assert log.latest().tickets[0].on_time is None
+
+
 def test_a_ticket_without_deadline_is_always_in_time_and_the_city_gives_one_when_asked() -> None:
     log = LoopLog(new_core(DispatchSettings(ticket_deadlines=False)))
     log.ticket("T-1")

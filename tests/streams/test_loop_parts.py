@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from schemas.errors import BrokerError
+from schemas.incident import IncidentChange
+from schemas.loop_record import decode_loop_record
 from streams import loop_timers
 from streams.loop_core import LoopCore
 from streams.loop_incident import ACTIONS_KEPT, BUCKETS, bucket_of
@@ -57,6 +59,19 @@ def test_a_restored_core_is_the_same_in_state_indexes_and_timers() -> None:
     log.core, expected = twin, len(log.out)
     log.now_ms += 5 * HOUR
     assert log.tick() and len(log.out) > expected
+
+
+def test_a_ticket_named_by_several_alerts_goes_to_the_first_before_and_after_a_restart() -> None:
+    log = LoopLog()
+    for number in range(12):  # enough that in some pair the first comes later by the order of buckets
+        log.alert(f"A-{number}", "waterlogging", None, evidence=[f"tickets:9:{number}"])
+        log.alert(f"B-{number}", "gas_leak", None, evidence=[f"tickets:9:{number}"])
+    twin = restored(log.core.parts())
+    for number in range(12):
+        ticket = log.a_ticket(f"T-{number}", "flood", None, source=f"tickets:9:{number}")
+        (attached,) = log.tickets(ticket)
+        assert isinstance(attached, IncidentChange) and attached.alert_ids == [f"A-{number}"]
+        assert twin.apply(decode_loop_record(log.records[-1]), len(log.records) - 1) == [attached]
 
 
 def test_stored_dirty_parts_over_older_ones_are_the_whole_state() -> None:

@@ -21,7 +21,7 @@ from schemas.incident import IncidentChange, State, Step, decode_incident, encod
 from schemas.loop_record import LoopKind, decode_loop_record
 from schemas.notification import Notification, NotificationKind
 from streams.loop_discovery import Outcome
-from streams.loop_hash import verify_chain, verify_payloads
+from streams.loop_hash import hash_of, sealed, verify_chain, verify_payloads
 from streams.loop_ledger import Output
 from streams.loop_settings import DispatchSettings
 from streams.loop_states import TABLE, legal_actions
@@ -314,9 +314,14 @@ def test_records_dropped_or_put_in_another_order_are_found(order: list[int], kep
     assert bool(verify_chain(changes)) is (order[:kept] != list(range(kept)))
 
 
-def test_a_field_of_a_later_version_does_not_break_the_chain_but_one_added_later_does() -> None:
-    from streams.loop_hash import hash_of
+@pytest.mark.parametrize("number", range(len(HISTORY) - 1))
+def test_a_record_that_was_changed_and_given_a_fitting_hash_is_found_by_the_next(number: int) -> None:
+    forged = sealed(msgspec.structs.replace(HISTORY[number], actor="somebody else"))
+    (problem,) = verify_chain([*HISTORY[:number], forged, *HISTORY[number + 1 :]])
+    assert problem.endswith(f"revision {number + 1}: does not follow the record before it")
 
+
+def test_a_field_of_a_later_version_does_not_break_the_chain_but_one_added_later_does() -> None:
     fields: dict[str, Any] = msgspec.to_builtins(HISTORY[0]) | {"weather": "rain"}
     assert verify_payloads([msgspec.json.encode(fields)])
     fields["hash"] = hash_of(fields)
