@@ -24,7 +24,7 @@ def small(area: shapely.Geometry) -> shapely.Geometry:
     return shapely.transform(area, lambda xy: xy * (120 * STEP / 6))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(areas(), min_size=1, max_size=3), st.sampled_from(["310104", "310104003", "310104003007"]))
 def test_codes_are_15_digits_unique_for_a_cell_and_jurisdiction_and_in_reading_order(
     shapes: list[shapely.Geometry], last: str
@@ -54,13 +54,11 @@ def test_codes_are_15_digits_unique_for_a_cell_and_jurisdiction_and_in_reading_o
                         code, morton_encode(column, row)
                     )  # fmt: skip
                 step = max(units.side, 1)
-                top = -(-SMALL.ny >> units.shift)
                 column, row = column >> units.shift, row >> units.shift
                 block = (-(row // step), column // step)
                 rank.append(((*block, -(row % step), column % step), found))
-                assert top >= 0
         ordered = [found for _, found in sorted(rank)]
-        assert ordered == sorted(ordered)
+        assert ordered == sorted(ordered)  # reading order: -row grows to the south
 
 
 def test_a_unit_keeps_its_code_when_the_border_moves_within_its_block() -> None:
