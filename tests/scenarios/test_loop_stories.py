@@ -191,9 +191,10 @@ def test_another_department_starts_with_a_clean_slate() -> None:
     story = LoopStory()
     story.at("07-03 22:00").alert("A-1")
     story.at("07-03 22:40")
-    assert story.now.escalated_to == "city-water" and story.now.accept_overdue
+    before = story.now
+    assert (before.escalated_to, before.accept_overdue) == ("city-water", True)
     story.act("transfer", "dispatcher", "d-1", to_department="west-roads", reason="道路塌陷")
-    assert story.now.escalated_to is None and not story.now.accept_overdue
+    assert (story.now.escalated_to, story.now.accept_overdue) == (None, False)
     story.at("07-03 23:20")
     story.on("07-03 23:20").expect(
         "overdue: dispatched", "overdue to west-roads", "escalate: dispatched", f"escalated to {DESK}"

@@ -40,6 +40,7 @@ class Story:
     detectors: Mapping[str, Mapping[str, Any]]
     events: list[tuple[float, Source, int, dict[str, Any]]] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    tickets: list[tuple[float, bytes | memoryview]] = field(default_factory=list)  # minute and frame of placed tickets, for the loop
     minute: float = 0.0
 
     def at(self, minute: float) -> Self:
@@ -58,6 +59,11 @@ class Story:
     def ticket(self, category: str, place: tuple[float, float], *, ago_s: float = 0, **given: Any) -> Self:
         fields = {"ticket_id": f"T-{len(self.events)}", "text": "请尽快处理"} | given
         return self._add(Source.TICKETS, 0, ago_s, category=category, lon=place[0], lat=place[1], **fields)
+
+    def call(self, category: str, address: str, **given: Any) -> Self:
+        """A ticket whose place is only told in words."""
+        fields = {"ticket_id": f"T-{len(self.events)}", "text": "请尽快处理", "address": address} | given
+        return self._add(Source.TICKETS, 0, 0, category=category, **fields)
 
     def _add(self, source: Source, partition: int, ago_s: float, **fields: Any) -> Self:
         fields["ts"] = START_MS + round(self.minute * 60_000) - round(ago_s * 1000)
@@ -79,6 +85,8 @@ class Story:
             path.take([(source, partition, json.dumps(fields).encode()) for _, source, partition, fields in come])
             self.seen += [Seen((now_ms - START_MS) / 60_000, alert) for alert in path.alerts]
             path.alerts.clear()
+            self.tickets += [((now_ms - START_MS) / 60_000, frame) for frame in path.ticket_frames]
+            path.ticket_frames.clear()
         assert path.letters == [], "the story holds records that cannot be used"
         return self
 

@@ -40,6 +40,7 @@ class Pipeline:
     city: City | None = None  # None: the configured one
     addresses: Addresses | None = None  # None: the city's
     frames: list[bytes | memoryview] = field(default_factory=list)
+    ticket_frames: list[bytes | memoryview] = field(default_factory=list)  # of `placed-tickets`, for the loop
     now_ms: int = T0  # the wall clock, moved by hand: arrival and idleness are judged by it
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class Pipeline:
             self._locator.seen_end(key, offset, self.now_ms)
         flush = self._locator.flush(self.now_ms, level=True)
         self.letters += flush.dead_letters
+        self.ticket_frames += [frame.data for frame in flush.tickets if frame.rows]
         for frame in flush.frames:
             self.alerts += self._joins[frame.shard].process(frame.data)
             self.frames.append(frame.data)
