@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from deploy.replay.records import Record
 from deploy.replay.sending import Sent, Target, send
 from schemas.sources import Source
 from tests.deploy.replay.test_sets import SETS, small
+from tests.deploy.test_commands_live import tongguan
 
 pytestmark = pytest.mark.live
 
@@ -47,10 +50,10 @@ def deliver(target: Target, records: Iterator[Record], *, speed: float = 0) -> S
     return sent
 
 
-def found(target: Target, count: int) -> dict[tuple[str, int], list[tuple[bytes, bytes]]]:
+def found(target: Target, count: int, *, wait_ms: int = 20_000) -> dict[tuple[str, int], list[tuple[bytes, bytes]]]:
     """(key, payload) by partition, once `count` records are there."""
     lanes: dict[tuple[str, int], list[tuple[bytes, bytes]]] = defaultdict(list)
-    options = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, "enable_auto_commit": False}
+    options = {"auto_offset_reset": "earliest", "consumer_timeout_ms": wait_ms, "enable_auto_commit": False}
     with contextlib.closing(
         KafkaConsumer(*target.topics.values(), bootstrap_servers=target.bootstrap, **options)
     ) as log:
@@ -109,6 +112,24 @@ def test_the_command_replays_the_shipped_tickets_and_warns_when_the_log_is_ahead
     _pretend_that_locate_has_come_to_2026(kafka, prefix)
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and "event time in this log has come to 2026-07-01T00:00:00Z" in result.stderr
+
+
+def test_an_interrupted_replay_says_what_was_delivered_and_all_of_that_is_there(kafka: str, tmp_path: Path) -> None:
+    prefix = f"replay-{uuid4().hex[:8]}-"
+    config = f'[kafka]\nbootstrap = "{kafka}"\n[topics]\nprefix = "{prefix}"\nreplication = 1\n'
+    (tmp_path / "tongguan.toml").write_text(config)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.create_topics([NewTopic(f"{prefix}camera-events", 1, 1)])
+    admin.close()
+    topics = Target(bootstrap=kafka, options={}, topics={Source.CAMERA_EVENTS: f"{prefix}camera-events"})
+    cuts = str(Path(__file__).parents[2] / "data" / "replay")
+    with tongguan(tmp_path, "replay", "camera_opendatacam", "--data-dir", cuts, "--speed", "0.1") as replay:
+        assert found(topics, 40), "it has begun"
+        assert replay.end(signal.SIGINT) == 130
+        line = replay.expect("stopped: ")
+    count = int(re.findall(r"stopped: ([0-9,]+)", line)[0].replace(",", ""))
+    assert 40 <= count < 700
+    assert sum(map(len, found(topics, count + 1, wait_ms=2_000).values())) == count
 
 
 def _pretend_that_locate_has_come_to_2026(kafka: str, prefix: str) -> None:
