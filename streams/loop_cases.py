@@ -174,9 +174,14 @@ class Cases:
 
     # --- escalation --------------------------------------------------------------------------------------------------
 
-    def escalate(self, turn: Turn, incident: Incident, by: By, at_ms: int, reason: Sentence) -> bool:
-        """Tell the next level up; False when the top has been told already. The incident stays with who has it."""
-        from_whom = incident.escalated_to or self.holder(incident)
+    def escalate(
+        self, turn: Turn, incident: Incident, by: By, at_ms: int, reason: Sentence, *, past: str | None = None
+    ) -> bool:
+        """Tell the next level up; False when the top has been told already. The incident stays with who has it.
+
+        The level is the one above who was told last, else above `past`, else above who has it.
+        """
+        from_whom = incident.escalated_to or past or self.holder(incident)
         above = self.city.departments.superior(from_whom)
         if above is not None:
             to = above.id

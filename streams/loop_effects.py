@@ -101,10 +101,11 @@ class Effects:
     def give_back(self, turn: Turn, asked: Asked, at_ms: int) -> None:
         incident = asked.incident
         self._gave_away(incident)
-        incident.lead, incident.assisting = None, []
+        gave = incident.lead
+        incident.lead, incident.assisting, incident.escalated_to = None, [], None
         self._move(turn, asked, at_ms)
         if incident.hand_overs >= self._cases.settings.hand_over_limit:
-            self._ping_pong(turn, incident, at_ms)
+            self._ping_pong(turn, incident, at_ms, past=gave)
 
     def transfer(self, turn: Turn, asked: Asked, at_ms: int) -> None:
         incident, action = asked.incident, asked.action
@@ -122,11 +123,11 @@ class Effects:
         if incident.lead is not None:  # the newest last: sentences name it
             incident.gave_away = [one for one in incident.gave_away if one != incident.lead] + [incident.lead]
 
-    def _ping_pong(self, turn: Turn, incident: Incident, at_ms: int) -> None:
+    def _ping_pong(self, turn: Turn, incident: Incident, at_ms: int, *, past: str | None = None) -> None:
         """推诿扯皮: handed on too often, or back to who gave it away. The level above is told each time."""
         times = incident.hand_overs
         reason = (f"已退单、移交 {times} 次", f"handed over {times} times")
-        self._cases.escalate(turn, incident, BY_HAND_OVERS, at_ms, reason)
+        self._cases.escalate(turn, incident, BY_HAND_OVERS, at_ms, reason, past=past)
 
     # --- beside the way ----------------------------------------------------------------------------------------------
 

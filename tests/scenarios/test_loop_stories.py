@@ -138,8 +138,29 @@ def test_departments_that_pass_a_case_round_are_found_and_told_on() -> None:
     )
     assert "2 次" in story.now.sentence_zh and story.now.escalated_to == DESK
     story.at("07-03 09:30").act("return", "handler", "wp-1", reason="不归我管")
-    story.on("07-03 09:30").expect("return: returned", f"returned to {DESK}")  # the desk has it: nobody above to tell
+    story.on("07-03 09:30").expect(
+        "return: returned", f"returned to {DESK}", "escalate: returned", f"escalated to {DESK}"
+    )
     assert story.now.hand_overs == 3
+
+
+def test_a_case_that_is_sent_back_to_who_returned_it_is_told_on_and_so_is_every_return_after_the_third() -> None:
+    story = LoopStory()
+    story.at("07-03 09:00").alert("A-1")
+    story.at("07-03 09:05").act("return", "handler", "ww-1", reason="不归我管")
+    story.at("07-03 09:06").act("dispatch", "dispatcher", "d-1", to_department="west-water")
+    story.on("07-03 09:05").expect("return: returned", f"returned to {DESK}")
+    story.on("07-03 09:06").expect(
+        "dispatch: dispatched", "dispatched to west-water", "escalate: dispatched", "escalated to city-water"
+    )
+    story.at("07-03 09:07").act("return", "handler", "ww-1", reason="不归我管")
+    story.at("07-03 09:08").act("dispatch", "dispatcher", "d-1", to_department="east-water")
+    story.at("07-03 09:09").act("return", "handler", "ew-1", reason="不在东区")
+    story.on("07-03 09:07").expect("return: returned", f"returned to {DESK}")
+    story.on("07-03 09:08").expect("dispatch: dispatched", "dispatched to east-water")
+    story.on("07-03 09:09").expect(
+        "return: returned", f"returned to {DESK}", "escalate: returned", "escalated to city-water"
+    )
 
 
 def test_working_time_stands_still_over_a_weekend() -> None:
@@ -233,7 +254,10 @@ def test_the_front_line_whistles_and_the_departments_come_together() -> None:
     roads, water = story.now.whistles
     assert (roads.overdue, water.overdue) == (False, True)
     story.at("07-03 09:10").act("respond", "handler", "ww-1", department="west-water")
-    assert all(call.responded_ms is not None for call in story.now.whistles)
+    assert [(call.responded_ms is not None, call.overdue) for call in story.now.whistles] == [
+        (True, False),
+        (True, True),
+    ]
 
 
 def test_tickets_attach_to_the_open_case_and_a_child_to_its_parents() -> None:

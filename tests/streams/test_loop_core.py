@@ -318,6 +318,19 @@ def test_the_end_of_an_alert_that_nobody_knows_is_counted_and_its_update_opens_a
     assert len(log.ids) == 1
 
 
+def test_a_case_that_was_closed_while_its_alert_stands_opens_again_unless_the_alert_gets_milder() -> None:
+    log = LoopLog()
+    log.alert(severity=3)
+    log.close()
+    log.now_ms += HOUR
+    assert log.alert(action=Action.UPDATE, severity=2, revision=1) == []
+    assert shown(log.alert(action=Action.UPDATE, severity=2, revision=2)) == [
+        "reopen: dispatched",
+        "reopened to west-water",
+    ]
+    assert log.latest().severity == 3
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
