@@ -21,6 +21,7 @@ from deploy.simulation.simulation import Block, Simulation
 from schemas.errors import BrokerError
 from schemas.sources import Source
 from streams.codecs import Codec
+from streams.tasks import end
 
 RECORDS: Final = "records.jsonl"
 IN_FLIGHT: Final = 24
@@ -112,15 +113,15 @@ class KafkaSink:
 
     async def _run(self, simulated: Simulation, pace: Pace, progress: Progress) -> Sent:
         producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks=1, linger_ms=0, **self._options)
-        await producer.start()
         ready: asyncio.Queue[Block | None] = asyncio.Queue(AHEAD)
-        making = asyncio.create_task(_make(simulated, ready))
+        making: asyncio.Task[None] | None = None
         try:
+            await producer.start()
+            making = asyncio.create_task(_make(simulated, ready))
             sent = await self._send(producer, simulated, pace, progress, ready)
             await making
         finally:
-            making.cancel()
-            await asyncio.wait([making])
+            await end(making)
             await producer.stop()
         return sent
 
