@@ -17,8 +17,9 @@ import numpy as np
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
 from detectors.contract import CellView, Ints
+from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
-from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, SignSettings, count, measure
+from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
 from schemas.sources import Source
 
 TRUST_CAMERA, TRUST_FLOW, TRUST_TICKET, TRUST_FALL = 0.6, 0.6, 0.3, 0.5
@@ -26,7 +27,7 @@ MOST_PICTURES, MOST_TICKETS = 2, 3  # more of them repeat the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrowdRiskSettings(SignSettings):
+class CrowdRiskSettings(CorroborationSettings):
     """Crowds in persons within a camera's view, flow in persons within `confirm_minutes`; windows in minutes."""
 
     crowd_event: str = "crowding"

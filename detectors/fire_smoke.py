@@ -16,8 +16,9 @@ import numpy as np
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
 from detectors.contract import CellView, Ints
+from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
-from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, SignSettings, count, measure
+from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
 from schemas.sources import Source
 
 TRUST_SMOKE, TRUST_HEAT, TRUST_CAMERA, TRUST_TICKET = 0.6, 0.7, 0.5, 0.4
@@ -26,7 +27,7 @@ LEAST_SEVERITY = 2  # a fire is never minor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FireSmokeSettings(SignSettings):
+class FireSmokeSettings(CorroborationSettings):
     """Smoke in % a metre, heat in degC, windows in minutes; a value on a level has reached it."""
 
     smoke_metric: str = "smoke_obscuration"

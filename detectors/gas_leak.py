@@ -14,8 +14,9 @@ import numpy as np
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
 from detectors.contract import CellView, Ints
+from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
-from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, SignSettings, count, measure
+from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
 from schemas.sources import Source
 
 TRUST_READING, TRUST_TRACE, TRUST_TICKET = 0.7, 0.4, 0.4
@@ -24,7 +25,7 @@ SMELT, FIRST_ALARM, SECOND_ALARM = 2, 3, 4  # severities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GasLeakSettings(SignSettings):
+class GasLeakSettings(CorroborationSettings):
     """Gas in % of the lower explosive limit, windows in minutes; a value on a level has reached it."""
 
     gas_metric: str = "gas_lel_percent"

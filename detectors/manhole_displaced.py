@@ -13,8 +13,9 @@ import numpy as np
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
 from detectors.contract import CellView, Ints
+from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
-from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, SignSettings, count, measure
+from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
 from schemas.sources import Source
 
 TRUST_SENSOR, TRUST_CAMERA, TRUST_TICKET = 0.6, 0.5, 0.4
@@ -24,7 +25,7 @@ LEAST_SEVERITY, UNDER_WATER = 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ManholeDisplacedSettings(SignSettings):
+class ManholeDisplacedSettings(CorroborationSettings):
     """Water in mm, windows in minutes."""
 
     open_metric: str = "manhole_open"

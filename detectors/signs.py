@@ -7,65 +7,30 @@ A detector built on this says what its signs are and how grave they make it; agr
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from detectors.arrays import noisy_or
-from detectors.checks import refuse_unless
 from detectors.contract import (
     MAX_SEVERITY,
     Bools,
     CellView,
-    Detector,
     Explanation,
     Floats,
-    Hysteresis,
     Ints,
     Verdict,
     Verdicts,
 )
-from detectors.features import MINUTE_MS, Aggregate, Feature
+from detectors.corroboration import C, CorroboratingDetector
 from detectors.wording import counted_en, number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
-from schemas.sources import Source
 
 REASONS = ("unknown", "quiet", "lingering", "one_sign_only", "signs_agree", "strong_sign")
 UNKNOWN, QUIET, LINGERING, ONE_SIGN_ONLY, SIGNS_AGREE, STRONG_SIGN = range(len(REASONS))
 
 TRUST_QUIET = 0.7  # that a place whose instrument reads low is quiet
 ALL = slice(None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignSettings:
-    """What every detector of signs can be told; windows in minutes."""
-
-    confirm_minutes: int = 10  # how far back signs count
-    confirm_rings: int = 1  # callers are often off by a block
-    camera_confidence_at_least: float = 0.6
-    clear_after: int = 5
-    lower_after: int = 5
-    stale_after: int = 30
-    update: Literal["change", "always"] = "change"
-
-    def refuse_unless(self, where: str, *rules: tuple[bool, str]) -> None:
-        """Check the fields above and the rules of the detector's own; SettingsError with all that does not hold."""
-        refuse_unless(
-            where,
-            (
-                *rules,
-                (self.confirm_minutes >= 1, f"confirm_minutes={self.confirm_minutes} must be at least 1"),
-                (self.confirm_rings >= 0, f"confirm_rings={self.confirm_rings} must not be negative"),
-                (
-                    0.0 <= self.camera_confidence_at_least <= 1.0,
-                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1, not percent",
-                ),
-            ),
-        )
-
-
-G = TypeVar("G", bound=SignSettings)
 
 
 class Phrase(Protocol):
@@ -108,7 +73,7 @@ class Look:
     values: Mapping[str, Floats]  # the detector's `phrases` by name; NaN where nothing was measured
 
 
-class SignDetector(Detector[G]):
+class SignDetector(CorroboratingDetector[C]):
     """Raises where two kinds of sign agree, or a strong one stands alone.
 
     At most one kind may count from the neighbour cells and none of those may be strong: so an alert has its place in a
@@ -133,38 +98,6 @@ class SignDetector(Detector[G]):
     @abstractmethod
     def thresholds(self) -> dict[str, float]:
         """What the values are held against."""
-
-    @property
-    def rings(self) -> int:
-        return self.settings.confirm_rings
-
-    @property
-    def hysteresis(self) -> Hysteresis:
-        s = self.settings
-        return Hysteresis(
-            clear_after=s.clear_after, lower_after=s.lower_after, stale_after=s.stale_after, update=s.update
-        )
-
-    def pictures(self, name: str, event: str, aggregate: Aggregate = Aggregate.COUNT) -> Feature:
-        """Camera events of one kind within `confirm_minutes`."""
-        return Feature(
-            name=name,
-            source=Source.CAMERA_EVENTS,
-            kind=event,
-            aggregate=aggregate,
-            window_ms=self.settings.confirm_minutes * MINUTE_MS,
-            confidence_at_least=self.settings.camera_confidence_at_least,
-        )
-
-    def callers(self, category: str) -> Feature:
-        """Tickets of one category within `confirm_minutes`."""
-        return Feature(
-            name="tickets",
-            source=Source.TICKETS,
-            kind=category,
-            aggregate=Aggregate.COUNT,
-            window_ms=self.settings.confirm_minutes * MINUTE_MS,
-        )
 
     def judge(self, view: CellView) -> Verdicts:
         look = self.look(view)

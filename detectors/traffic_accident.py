@@ -7,23 +7,21 @@ would soon look usual and the alert would clear with the road still blocked.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from detectors.arrays import counted, measured, noisy_or
-from detectors.checks import all_finite, refuse_unless
+from detectors.checks import all_finite
 from detectors.contract import (
     MAX_SEVERITY,
     Bools,
     CellView,
-    Detector,
     Explanation,
     Floats,
-    Hysteresis,
     Verdict,
     Verdicts,
 )
+from detectors.corroboration import CorroboratingDetector, CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import counted_en, listed_en, listed_zh, number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
@@ -58,7 +56,7 @@ USUAL_KMH, SLOW_SINCE_MS = range(2)  # the state lanes: speed before traffic slo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficAccidentSettings:
+class TrafficAccidentSettings(CorroborationSettings):
     """Speeds in km/h, windows in minutes, shares from 0 to 1."""
 
     speed_metric: str = "traffic_speed_kmh"
@@ -73,47 +71,32 @@ class TrafficAccidentSettings:
     recover_to_share: float = 0.8  # slow no more: at or above this; the gap stops flapping
     slow_at_most_minutes: int = 90  # after that the new speed is the usual one
     standstill_kmh: float = 5.0  # at or below: one severity worse
-    confirm_minutes: int = 10
-    confirm_rings: int = 1
-    camera_confidence_at_least: float = 0.6
     collisions_alone: int = 2  # so many collision events are believed alone
-    clear_after: int = 5
-    lower_after: int = 5
-    stale_after: int = 30
-    update: Literal["change", "always"] = "change"
 
     def __post_init__(self) -> None:
-        refuse_unless(
+        self.refuse_unless(
             "traffic_accident",
             (
+                0.0 < self.drop_to_share < self.recover_to_share <= 1.0,
                 (
-                    0.0 < self.drop_to_share < self.recover_to_share <= 1.0,
-                    (
-                        f"drop_to_share={self.drop_to_share} must be above 0 and below "
-                        f"recover_to_share={self.recover_to_share}, and that at most 1; both are shares of the usual "
-                        "speed, not percent"
-                    ),
-                ),
-                (self.now_minutes >= 1, f"now_minutes={self.now_minutes} must be at least 1"),
-                (self.usual_minutes >= 1, f"usual_minutes={self.usual_minutes} must be at least 1"),
-                (self.usual_readings >= 1, f"usual_readings={self.usual_readings} must be at least 1"),
-                (
-                    all_finite(self.standstill_kmh, self.usual_at_least_kmh)
-                    and 0.0 <= self.standstill_kmh < self.usual_at_least_kmh,
-                    (
-                        f"standstill_kmh={self.standstill_kmh} must be from 0 and below "
-                        f"usual_at_least_kmh={self.usual_at_least_kmh}"
-                    ),
-                ),
-                (self.slow_at_most_minutes >= 1, f"slow_at_most_minutes={self.slow_at_most_minutes} must be >= 1"),
-                (self.confirm_minutes >= 1, f"confirm_minutes={self.confirm_minutes} must be at least 1"),
-                (self.confirm_rings >= 0, f"confirm_rings={self.confirm_rings} must not be negative"),
-                (self.collisions_alone >= 1, f"collisions_alone={self.collisions_alone} must be at least 1"),
-                (
-                    0.0 <= self.camera_confidence_at_least <= 1.0,
-                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1, not percent",
+                    f"drop_to_share={self.drop_to_share} must be above 0 and below "
+                    f"recover_to_share={self.recover_to_share}, and that at most 1; both are shares of the usual "
+                    "speed, not percent"
                 ),
             ),
+            (self.now_minutes >= 1, f"now_minutes={self.now_minutes} must be at least 1"),
+            (self.usual_minutes >= 1, f"usual_minutes={self.usual_minutes} must be at least 1"),
+            (self.usual_readings >= 1, f"usual_readings={self.usual_readings} must be at least 1"),
+            (
+                all_finite(self.standstill_kmh, self.usual_at_least_kmh)
+                and 0.0 <= self.standstill_kmh < self.usual_at_least_kmh,
+                (
+                    f"standstill_kmh={self.standstill_kmh} must be from 0 and below "
+                    f"usual_at_least_kmh={self.usual_at_least_kmh}"
+                ),
+            ),
+            (self.slow_at_most_minutes >= 1, f"slow_at_most_minutes={self.slow_at_most_minutes} must be >= 1"),
+            (self.collisions_alone >= 1, f"collisions_alone={self.collisions_alone} must be at least 1"),
         )
 
 
@@ -130,7 +113,7 @@ class _Signs:
     usual_kmh: Floats  # NaN without enough readings
 
 
-class TrafficAccident(Detector[TrafficAccidentSettings]):
+class TrafficAccident(CorroboratingDetector[TrafficAccidentSettings]):
     """Raises where two of three signs agree: camera, slow traffic, callers; or on repeated collision events.
 
     The alert belongs to the cell that the camera sees; without a camera near, to the cell of the ticket. Speeds and
@@ -157,18 +140,8 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
     @property
     def features(self) -> tuple[Feature, ...]:
         s = self.settings
-        confirm_ms, now_ms = s.confirm_minutes * MINUTE_MS, s.now_minutes * MINUTE_MS
+        now_ms = s.now_minutes * MINUTE_MS
         long_ms = now_ms + s.usual_minutes * MINUTE_MS
-
-        def camera(name: str, event: str) -> Feature:
-            return Feature(
-                name=name,
-                source=Source.CAMERA_EVENTS,
-                kind=event,
-                aggregate=Aggregate.COUNT,
-                window_ms=confirm_ms,
-                confidence_at_least=s.camera_confidence_at_least,
-            )
 
         def speed(name: str, aggregate: Aggregate, window_ms: int) -> Feature:
             return Feature(
@@ -181,31 +154,14 @@ class TrafficAccident(Detector[TrafficAccidentSettings]):
             )
 
         return (
-            camera("collision", s.collision_event),
-            camera("stopped", s.stopped_event),
-            Feature(
-                name="tickets",
-                source=Source.TICKETS,
-                kind=s.ticket_category,
-                aggregate=Aggregate.COUNT,
-                window_ms=confirm_ms,
-            ),
+            self.pictures("collision", s.collision_event),
+            self.pictures("stopped", s.stopped_event),
+            self.callers(s.ticket_category),
             # Sums and counts, for the usual speed is the long window without the short one.
             speed("speed_now", Aggregate.SUM, now_ms),
             speed("readings_now", Aggregate.COUNT, now_ms),
             speed("speed_long", Aggregate.SUM, long_ms),
             speed("readings_long", Aggregate.COUNT, long_ms),
-        )
-
-    @property
-    def rings(self) -> int:
-        return self.settings.confirm_rings
-
-    @property
-    def hysteresis(self) -> Hysteresis:
-        s = self.settings
-        return Hysteresis(
-            clear_after=s.clear_after, lower_after=s.lower_after, stale_after=s.stale_after, update=s.update
         )
 
     def judge(self, view: CellView) -> Verdicts:

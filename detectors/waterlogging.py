@@ -8,13 +8,13 @@ and its exhaust; at 40 cm cars stall and at 60 cm they float. Each city will set
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from detectors.arrays import counted, measured, noisy_or
-from detectors.checks import all_finite, refuse_unless
-from detectors.contract import CellView, Detector, Explanation, Floats, Hysteresis, Verdict, Verdicts
+from detectors.checks import all_finite
+from detectors.contract import CellView, Explanation, Floats, Verdict, Verdicts
+from detectors.corroboration import CorroboratingDetector, CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import listed_en, listed_zh, number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
@@ -51,7 +51,7 @@ MOST_SURE_WITHOUT_LEVEL = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaterloggingSettings:
+class WaterloggingSettings(CorroborationSettings):
     """Depths in mm, windows in minutes; a value on a level has reached it."""
 
     level_metric: str = "water_level_mm"
@@ -63,59 +63,46 @@ class WaterloggingSettings:
     severe_at_mm: float = 400.0  # from here the level is believed alone
     severe_readings: int = 2  # so many of them within level_minutes: one may be a splash
     level_minutes: int = 3
-    confirm_minutes: int = 5
-    confirm_rings: int = 1
-    camera_confidence_at_least: float = 0.6
     tickets_without_level: int = 2
+    confirm_minutes: int = 5
     clear_after: int = 3
-    lower_after: int = 5
-    stale_after: int = 30
-    update: Literal["change", "always"] = "change"
 
     def __post_init__(self) -> None:
         second, third, fourth = self.severity_from_mm
-        refuse_unless(
+        self.refuse_unless(
             "waterlogging",
             (
-                (
-                    all_finite(self.clear_below_mm, self.raise_at_mm, self.severe_at_mm, *self.severity_from_mm),
-                    "all depths must be finite numbers of millimetres",
-                ),
-                (
-                    self.clear_below_mm < self.raise_at_mm,
-                    (
-                        f"clear_below_mm={self.clear_below_mm} must be below raise_at_mm={self.raise_at_mm}; "
-                        "with no gap between them the alert would flap"
-                    ),
-                ),
-                (
-                    self.raise_at_mm < second < third < fourth,
-                    (
-                        f"severity_from_mm={list(self.severity_from_mm)} must rise, and start above "
-                        f"raise_at_mm={self.raise_at_mm}, which is severity 1"
-                    ),
-                ),
-                (
-                    self.severe_at_mm >= self.raise_at_mm,
-                    (
-                        f"severe_at_mm={self.severe_at_mm} must not be below raise_at_mm={self.raise_at_mm}; "
-                        "are they in the same unit?"
-                    ),
-                ),
-                (self.severe_readings >= 1, f"severe_readings={self.severe_readings} must be at least 1"),
-                (self.level_minutes >= 1, f"level_minutes={self.level_minutes} must be at least 1"),
-                (self.confirm_minutes >= 1, f"confirm_minutes={self.confirm_minutes} must be at least 1"),
-                (self.confirm_rings >= 0, f"confirm_rings={self.confirm_rings} must not be negative"),
-                (
-                    0.0 <= self.camera_confidence_at_least <= 1.0,
-                    f"camera_confidence_at_least={self.camera_confidence_at_least} must be from 0 to 1, not percent",
-                ),
-                (self.tickets_without_level >= 1, f"tickets_without_level={self.tickets_without_level} must be >= 1"),
+                all_finite(self.clear_below_mm, self.raise_at_mm, self.severe_at_mm, *self.severity_from_mm),
+                "all depths must be finite numbers of millimetres",
             ),
+            (
+                self.clear_below_mm < self.raise_at_mm,
+                (
+                    f"clear_below_mm={self.clear_below_mm} must be below raise_at_mm={self.raise_at_mm}; "
+                    "with no gap between them the alert would flap"
+                ),
+            ),
+            (
+                self.raise_at_mm < second < third < fourth,
+                (
+                    f"severity_from_mm={list(self.severity_from_mm)} must rise, and start above "
+                    f"raise_at_mm={self.raise_at_mm}, which is severity 1"
+                ),
+            ),
+            (
+                self.severe_at_mm >= self.raise_at_mm,
+                (
+                    f"severe_at_mm={self.severe_at_mm} must not be below raise_at_mm={self.raise_at_mm}; "
+                    "are they in the same unit?"
+                ),
+            ),
+            (self.severe_readings >= 1, f"severe_readings={self.severe_readings} must be at least 1"),
+            (self.level_minutes >= 1, f"level_minutes={self.level_minutes} must be at least 1"),
+            (self.tickets_without_level >= 1, f"tickets_without_level={self.tickets_without_level} must be >= 1"),
         )
 
 
-class Waterlogging(Detector[WaterloggingSettings]):
+class Waterlogging(CorroboratingDetector[WaterloggingSettings]):
     """Raises on a confirmed high level, on a severe level alone, and, less surely, on camera and tickets alone.
 
     Confidence: ``1 - 0.3 * 0.4 * 0.6 ** tickets``, leaving out the factor of what is missing: level 0.7, with a camera
@@ -136,7 +123,7 @@ class Waterlogging(Detector[WaterloggingSettings]):
     @property
     def features(self) -> tuple[Feature, ...]:
         s = self.settings
-        level_ms, confirm_ms = s.level_minutes * MINUTE_MS, s.confirm_minutes * MINUTE_MS
+        level_ms = s.level_minutes * MINUTE_MS
         return (
             Feature(
                 name="level",
@@ -154,32 +141,8 @@ class Waterlogging(Detector[WaterloggingSettings]):
                 value_at_least=s.severe_at_mm,
                 evidence=False,
             ),
-            Feature(
-                name="camera",
-                source=Source.CAMERA_EVENTS,
-                kind=s.camera_event,
-                aggregate=Aggregate.COUNT,
-                window_ms=confirm_ms,
-                confidence_at_least=s.camera_confidence_at_least,
-            ),
-            Feature(
-                name="tickets",
-                source=Source.TICKETS,
-                kind=s.ticket_category,
-                aggregate=Aggregate.COUNT,
-                window_ms=confirm_ms,
-            ),
-        )
-
-    @property
-    def rings(self) -> int:
-        return self.settings.confirm_rings
-
-    @property
-    def hysteresis(self) -> Hysteresis:
-        s = self.settings
-        return Hysteresis(
-            clear_after=s.clear_after, lower_after=s.lower_after, stale_after=s.stale_after, update=s.update
+            self.pictures("camera", s.camera_event),
+            self.callers(s.ticket_category),
         )
 
     def judge(self, view: CellView) -> Verdicts:
