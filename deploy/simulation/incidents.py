@@ -23,7 +23,7 @@ AT_A_SITE: Final = 0.85
 """Share of incidents at places known for them; the others may have no instrument near."""
 EARLIEST: Final = 0.2
 LATEST: Final = 0.55
-"""Shares of the run between which incidents begin: detectors first learn what is usual."""
+"""Shares of the run, or of each round of it, between which incidents begin: detectors first learn what is usual."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,17 +189,17 @@ def _planned(
 ) -> list[Incident]:
     plan, planned = PLANS[kind], []
     used: set[int] = set(streets.low_spots.tolist())
-    for number in range(1, count + 1):
+    for number in range(1, count * settings.rounds + 1):
         chance = generator(settings.seed, "incident", kind, number)
         free = [int(node) for node in places if int(node) not in used]
         anywhere = chance.random() >= AT_A_SITE or not free
         node = int(chance.integers(streets.count)) if anywhere else free[int(chance.integers(len(free)))]
         used.add(node)
-        share = chance.uniform(EARLIEST, LATEST)
+        minute = ((number - 1) // count + chance.uniform(EARLIEST, LATEST)) * settings.round_minutes
         planned.append(
             plan.make(
                 kind=kind, category=plan.category, raises=plan.raises, number=number, node=node,
-                begins_ms=settings.start_ms + round(share * settings.minutes * 60_000),
+                begins_ms=settings.start_ms + round(minute * 60_000),
                 lasts_s=chance.uniform(*plan.lasts_s), size=chance.uniform(0.2, 1.0),
                 caller_every_s=plan.caller_every_s, hesitates_s=plan.hesitates_s,
             )

@@ -77,6 +77,7 @@ class SimulationSettings:
     seed: int = 1
     start_ms: int = START_MS
     minutes: float = 30.0
+    repeat_minutes: float | None = None  # storms and planned incidents come again after so long; None: they come once
     step_s: int = 10  # of the physics; records have their own times
     west: float = 121.380
     south: float = 31.140
@@ -108,6 +109,16 @@ class SimulationSettings:
     def end_ms(self) -> int:
         return self.start_ms + round(self.minutes * 60_000)
 
+    @property
+    def round_minutes(self) -> float:
+        """How long the story is that storms and planned incidents are drawn for."""
+        return self.minutes if self.repeat_minutes is None else self.repeat_minutes
+
+    @property
+    def rounds(self) -> int:
+        """How often it is told; the last time maybe not to its end."""
+        return math.ceil(self.minutes / self.round_minutes)
+
     def with_changes(self, **changes: Any) -> SimulationSettings:
         """The same with other values. Raises SettingsError with every problem."""
         return dataclasses.replace(self, **changes)
@@ -126,6 +137,10 @@ class SimulationSettings:
                 yield f"simulation: {text}"
 
         yield from unless(0 < self.minutes <= 100_000, f"minutes={self.minutes} must be above 0 and at most 100,000")
+        yield from unless(
+            self.repeat_minutes is None or 1 <= self.repeat_minutes <= 100_000,
+            f"repeat_minutes={self.repeat_minutes} must be from 1 to 100,000",
+        )
         yield from unless(1 <= self.step_s <= 60, f"step_s={self.step_s} must be from 1 to 60")
         yield from unless(-180 <= self.west < self.east <= 180, f"west={self.west} must be below east={self.east}")
         yield from unless(-85 <= self.south < self.north <= 85, f"south={self.south} must be below north={self.north}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,11 @@ class World:
     def __init__(
         self, settings: SimulationSettings, streets: Streets, sites: Sites, tracks: list[list[tuple[float, float]]]
     ) -> None:
-        cells = [RainCell.over(storm, track) for storm, track in zip(settings.storms, tracks, strict=True)]
+        cells = [
+            RainCell.over(replace(storm, begins_minute=storm.begins_minute + turn * settings.round_minutes), track)
+            for storm, track in zip(settings.storms, tracks, strict=True)
+            for turn in range(settings.rounds)
+        ]
         self._settings = settings
         self._streets = streets
         self.now_ms = settings.start_ms

@@ -80,3 +80,14 @@ def test_a_flood_is_found_where_water_stands_and_is_over_when_it_is_gone() -> No
         2, 120_000, 180_000, 240_000, 420_000,
     )  # fmt: skip
     assert flood.notes["deepest_mm"] == 420.0
+
+
+def test_what_repeats_comes_again_in_every_round_and_the_first_round_does_not_depend_on_how_many_follow() -> None:
+    once = planned(settings(minutes=30.0, fires=2))
+    twice = planned(settings(minutes=75.0, repeat_minutes=30.0, fires=2))
+    assert len(twice) == 6
+    assert [(one.name, one.node, one.begins_ms) for one in twice[:2]] == [
+        (one.name, one.node, one.begins_ms) for one in once
+    ]
+    rounds = [int((one.begins_ms - settings().start_ms) // 1_800_000) for one in twice]
+    assert rounds == [0, 0, 1, 1, 2, 2]
