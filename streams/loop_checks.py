@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from schemas.action import ActionName, ActionRecord, Role
 from schemas.notification import RefusalReason
 from streams.loop_incident import Incident, Incidents
+from streams.loop_settings import MAX_MEMBERS
 from streams.loop_states import TABLE, WORKING, legal_actions
 from streams.loop_words import Sentence
 from topology.city import City
@@ -191,6 +192,11 @@ def good_target(asked: Asked) -> Refusal | None:
         return Refusal(RefusalReason.BAD_TARGET, (f"没有事件 {into}", f"no incident {into}"))
     if target is asked.incident:
         return Refusal(RefusalReason.BAD_TARGET, ("不能并入自身", "it is the same incident"))
+    if target.members + asked.incident.members > MAX_MEMBERS:
+        return Refusal(
+            RefusalReason.BAD_TARGET,
+            (f"合计超过 {MAX_MEMBERS} 条告警与工单", f"together they hold more than {MAX_MEMBERS} alerts and tickets"),
+        )
     if target.state.ended:
         return Refusal(RefusalReason.BAD_TARGET, (f"{into} {target.state.zh}", f"{into} is {target.state}"))
     return None

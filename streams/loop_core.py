@@ -144,18 +144,22 @@ class LoopCore:
         if done is not None:
             return self._again(turn, action, incident, *done)
         asked = self._asked(turn, action, incident)
-        refusal = asked if isinstance(asked, Refusal) else first_refusal(asked)
-        if isinstance(asked, Refusal) or refusal is not None:
-            at_ms = turn.record.arrived_ms if isinstance(asked, Refusal) else asked.at_ms
-            assert refusal is not None
-            legal = legal_for(incident, action.role)
-            self._ledger.refuse(turn, action, refusal.reason, refusal.detail, incident, legal, at_ms)
-            return Outcome.REFUSED
-        before = asked.incident.revision
+        if isinstance(asked, Refusal):
+            return self._refuse(turn, action, incident, asked, turn.record.arrived_ms)
+        refusal = first_refusal(asked)
+        if refusal is not None:
+            return self._refuse(turn, action, incident, refusal, asked.at_ms)
+        revision = asked.incident.revision + 1
         self._effects.do(turn, asked, max(asked.at_ms, asked.incident.acted_ms))
-        done_action = DoneAction(action.action_id, action.action, action.actor, before + 1)
-        self.incidents.add_action(asked.incident, done_action)
+        self.incidents.add_action(asked.incident, DoneAction(action.action_id, action.action, action.actor, revision))
         return Outcome.DONE
+
+    def _refuse(
+        self, turn: Turn, action: ActionRecord, incident: Incident | None, refusal: Refusal, at_ms: int
+    ) -> Outcome:
+        legal = legal_for(incident, action.role)
+        self._ledger.refuse(turn, action, refusal.reason, refusal.detail, incident, legal, at_ms)
+        return Outcome.REFUSED
 
     def _incident_of(self, action: ActionRecord) -> Incident | None:
         if action.incident_id is not None:
@@ -198,9 +202,7 @@ class LoopCore:
             f"{action.action_id[:MAX_NAMED]} 已用于 {incident.incident_id} 的{done.action}",
             f"{action.action_id[:MAX_NAMED]} was {done.action} on {incident.incident_id}",
         )
-        legal = legal_for(named, action.role)
-        self._ledger.refuse(turn, action, RefusalReason.ID_REUSED, detail, named, legal, at_ms)
-        return Outcome.REFUSED
+        return self._refuse(turn, action, named, Refusal(RefusalReason.ID_REUSED, detail), at_ms)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 

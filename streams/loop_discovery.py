@@ -28,6 +28,7 @@ from schemas.notification import NotificationKind
 from streams.loop_cases import Cases, settle_tickets
 from streams.loop_incident import AlertInIncident, Incident
 from streams.loop_ledger import BY_DISCOVERY, BY_MERGING, BY_RECURRENCE, Turn
+from streams.loop_settings import MAX_MEMBERS
 from streams.loop_words import Sentence
 from topology.grid import NO_CELL
 
@@ -118,7 +119,8 @@ class Discovery:
         if incident is not None:
             if ticket.source in incident.records:
                 return Outcome.DUPLICATE
-            return self._worse(turn, incident, severity, ticket.event_at_ms, f"工单 {ticket.ticket_id}", ticket.source)
+            words = _words("工单", "ticket", ticket.ticket_id, "", "")
+            return self._worse(turn, incident, severity, ticket.event_at_ms, words, ticket.source)
         return self._take(
             turn,
             Sign(
@@ -188,6 +190,8 @@ class Discovery:
 
     def _takes(self, incident: Incident, sign: Sign) -> bool:
         """Whether an incident can take a sign in at all: open, or closed and it recurs, or reported late."""
+        if incident.members >= MAX_MEMBERS:
+            return False
         if not incident.state.ended:
             return True
         if incident.state is not State.CLOSED or incident.verified_ms is None:
@@ -325,16 +329,17 @@ class Discovery:
             words = (f"告警 {alert.alert_id} 仍在", f"alert {alert.alert_id} still stands")
             self._reopen(turn, incident, alert.severity, alert.window_end_ms, words, None)
             return Outcome.REOPENED
-        return self._worse(turn, incident, alert.severity, alert.window_end_ms, f"告警 {alert.alert_id}", None)
+        words = _words("告警", "alert", alert.alert_id, alert.sentence_zh, alert.sentence_en)
+        return self._worse(turn, incident, alert.severity, alert.window_end_ms, words, None)
 
     def _worse(
-        self, turn: Turn, incident: Incident, severity: int, at_ms: int, what: str, cause: str | None
+        self, turn: Turn, incident: Incident, severity: int, at_ms: int, words: Sentence, cause: str | None
     ) -> Outcome:
         if not self._cases.raise_severity(incident, severity):
             return Outcome.NOTED
-        english = what.replace("告警", "alert").replace("工单", "ticket")
+        zh, en = words
         sentence = self._cases.note(
-            turn, incident, Step.WORSEN, BY_DISCOVERY, at_ms, reason=what, reason_en=english, cause=cause
+            turn, incident, Step.WORSEN, BY_DISCOVERY, at_ms, reason=zh, reason_en=en, cause=cause
         )
         self._cases.tell_worsened(turn, incident, sentence, at_ms)
         return Outcome.UPDATED

@@ -1,6 +1,7 @@
-"""Which incident an alert or a ticket belongs to: its parent's, that of the same raw record, that of the same place.
+"""The incidents of each type by cell, so that those around a place are found without looking at all of them.
 
-The place index has the incidents of each type by cell. A neighbourhood is the square of cells within some rings.
+A neighbourhood is the square of cells within some rings. Finding the ones around a cell takes one look for each cell of
+the square, however many incidents the city has.
 """
 
 from __future__ import annotations

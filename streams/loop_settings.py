@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.incident_types import MAX_HOURS, MAX_MINUTES, MAX_RINGS, IncidentType
+
+MAX_MEMBERS: Final = 1_000
+"""Alerts and tickets that an incident can hold, however they came to it: every record of it names them all, and must
+stay below the megabyte that a Kafka message may have."""
 
 
 class DispatchSettings(BaseModel):
@@ -22,8 +26,8 @@ class DispatchSettings(BaseModel):
     """Cells around an incident within which others belong to it, for types that do not say."""
     merge_minutes: Annotated[int, Field(ge=0, le=MAX_MINUTES)] = 120
     """How long after its last sign, for types that do not say. 0: no merging by place and time."""
-    merge_limit: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Alerts and tickets in one incident; the next one opens another. Bounds the size of its records."""
+    merge_limit: Annotated[int, Field(ge=1, le=MAX_MEMBERS)] = 200
+    """Alerts and tickets that one incident gathers by type, place and time; the next one opens another."""
     merge_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A ticket whose place is less sure than this is not merged by place."""
     reopen_hours: Annotated[int, Field(ge=0, le=MAX_HOURS)] = 72

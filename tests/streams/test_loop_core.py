@@ -10,13 +10,13 @@ import pytest
 
 from schemas.action import Role
 from schemas.alert import Action
-from schemas.incident import State
+from schemas.incident import State, encode_incident
 from schemas.loop_record import NO_OFFSET, LoopKind, TicketInLoop
 from schemas.notification import Notification, NotificationKind, RefusalReason
 from streams.loop_discovery import Outcome
 from streams.loop_hash import verify_chain
 from streams.loop_ledger import Output
-from streams.loop_settings import DispatchSettings
+from streams.loop_settings import MAX_MEMBERS, DispatchSettings
 from tests.support.loop_city import (
     DESK,
     FAR_IN_WEST,
@@ -263,6 +263,23 @@ def test_a_full_incident_takes_no_more_and_the_next_sign_opens_another() -> None
     for number in range(7):
         log.ticket(f"T-{number}")
     assert [len(log.latest(one).ticket_ids) for one in log.ids] == [3, 3, 1]
+
+
+def test_no_way_into_an_incident_makes_its_records_larger_than_a_message_may_be() -> None:
+    log = LoopLog()
+    long = "x" * 250
+    log.tickets(log.a_ticket("T-0"), log.a_ticket("U-0", "gas_leak"))
+    for first in ("T", "U"):
+        children = [log.a_ticket(f"{first}-{n}-{long}", parent_ticket_id=f"{first}-0") for n in range(MAX_MEMBERS - 1)]
+        for child in children[-2:] if first == "U" else children[:-1]:
+            log.tickets(child)
+    one, two = log.ids
+    answer = refusal(log.act("merge", "dispatcher", on=one, into_incident_id=two))
+    assert answer.refusal is RefusalReason.BAD_TARGET and "1000" in answer.sentence_en
+    log.ticket("T-last", parent_ticket_id="T-0")
+    log.ticket("T-one-too-many", "noise", parent_ticket_id="T-0")
+    assert log.latest(one).ticket_ids[-1] == "T-last" and len(log.ids) == 3
+    assert len(encode_incident(log.latest(one))) < 900_000
 
 
 def test_the_nearest_incident_gets_the_sign_then_the_one_with_the_newest_sign() -> None:
@@ -710,6 +727,18 @@ def test_a_person_judged_it_a_false_alarm_so_the_system_does_not_open_it_again()
     assert len(log.ids) == 2
     log.act("reopen", "supervisor", reason="确有积水")
     assert log.latest(log.ids[0]).state is State.DISPATCHED, "filed, and dispatched by the list again"
+
+
+def test_what_ending_a_case_settled_is_open_again_when_the_case_is() -> None:
+    log = LoopLog()
+    log.ticket("T-1", due_ms=log.now_ms + HOUR)
+    log.act("cancel", "operator", reason="重复")
+    assert [(one.done_ms, one.on_time) for one in log.latest().tickets] == [(log.now_ms, True)]
+    log.now_ms += 2 * HOUR
+    log.act("reopen", "operator", reason="并非重复")
+    assert [(one.done_ms, one.on_time) for one in log.latest().tickets] == [(None, None)]
+    log.tick()
+    assert [one.on_time for one in log.latest().tickets] == [False]
 
 
 def test_a_late_report_of_what_was_handled_joins_and_is_done() -> None:
