@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 from rich.progress import BarColumn, Progress, TextColumn
@@ -80,7 +79,7 @@ def run(
     if folder is not None:
         make_city_files(simulated, folder)
     try:
-        with _bar(settings) as bar:
+        with _Bar(settings) as bar:
             sent = sink.run(simulated, Pace(speed=speed, rate=rate), bar.tell)
     finally:  # also of a run that was interrupted: so far it is true
         if folder is not None:
@@ -151,28 +150,30 @@ class _Bar:
             TextColumn("{task.fields[count]}"),
             console=err,
             transient=True,
+            disable=not err.is_terminal,
         )
         self._task = self._bar.add_task("", total=settings.end_ms - settings.start_ms, clock="", count="")
 
-    def tell(self, event_ms: int, records: int, _bytes: int) -> None:
-        clock = f"{(event_ms - self._settings.start_ms) / 60_000:.1f} / {self._settings.minutes:g} min"
-        passed = max(time.monotonic() - self._began, 1e-6)
-        count = f"{records:,} 条 records, {records / passed:,.0f}/s"
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def tell(self, send_ms: int, records: int, _bytes: int) -> None:
+        now = time.monotonic()
+        if not err.is_terminal and now - self._told < TELL_EVERY_S:
+            return
+        self._told = now
+        clock = f"{(send_ms - self._settings.start_ms) / 60_000:.1f} / {self._settings.minutes:g} min"
+        count = f"{records:,} 条 records, {records / max(now - self._began, 1e-6):,.0f}/s"
         if err.is_terminal:
-            self._bar.update(self._task, completed=event_ms - self._settings.start_ms, clock=clock, count=count)
-        elif time.monotonic() - self._told >= TELL_EVERY_S:
-            self._told = time.monotonic()
+            self._bar.update(self._task, completed=send_ms - self._settings.start_ms, clock=clock, count=count)
+        else:
             say(f"{clock}, {count}")
-
-
-@contextmanager
-def _bar(settings: SimulationSettings) -> Iterator[_Bar]:
-    bar = _Bar(settings)
-    if not err.is_terminal:
-        yield bar
-        return
-    with bar._bar:
-        yield bar
 
 
 def _sum_up(simulated: Simulation, sent: Sent, sink: SinkName, folder: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -76,7 +77,7 @@ def test_every_record_but_the_spoilt_ones_can_be_decoded_and_says_the_time_it_sh
 
 def test_faults_of_records_are_as_frequent_as_asked_for_and_counted() -> None:
     faults = FaultSettings(malformed_rate=0.03, late_rate=0.1, duplicate_rate=0.07, jitter_ms=0, skewed_share=0)
-    records, truth = run(settings(faults=faults, devices=400))
+    records, truth = run(settings(faults=faults, devices=2_000))
     counts = counts_of(truth)
     made = sum(count for name, count in counts.items() if name.startswith("made "))
     malformed = sum(count for name, count in counts.items() if name.startswith("malformed"))
@@ -162,6 +163,23 @@ def test_stuck_silent_and_spiking_devices_behave_as_the_truth_says() -> None:
                 wild += sum(value in (99_999.0, -9_999.0) for value in after)
     assert wild == counts_of(truth)["spikes"] > 0
     assert counts_of(truth)["readings kept silent"] > 0
+
+
+def test_a_wrong_clock_is_wrong_from_its_moment_on_by_what_the_truth_says() -> None:
+    faults = dataclasses.replace(NO_FAULTS, skewed_share=1.0)
+    records, truth = run(settings(faults=faults, minutes=8.0, people=0, cameras=0))
+    clocks = {entry["device_id"]: entry for entry in truth if entry["entry"] == "device"}
+    before, after = 0, 0
+    for one in records:
+        clock = clocks[one.partition_key.decode()]
+        delay_ms = one.send_ms - one.event_ms  # up to a second more where the time is written without milliseconds
+        if one.send_ms < clock["from_ms"]:
+            assert 0 <= delay_ms <= faults.most_jitter_ms + 1_000
+            before += 1
+        elif one.send_ms > clock["from_ms"] + 5_000:
+            assert 0 <= delay_ms + clock["skew_ms"] <= faults.most_jitter_ms + 1_000
+            after += 1
+    assert before > 100 and after > 100
 
 
 @given(
