@@ -44,6 +44,11 @@ class LoopStory:
             self._came(self.log.tick())
         return self
 
+    def without_ticks_until(self, text: str) -> Self:
+        """The worker is down; when it is back, one tick comes."""
+        self.log.now_ms = moment(text)
+        return self._came(self.log.tick())
+
     def alert(self, *given: Any, **more: Any) -> Self:
         return self._came(self.log.alert(*given, **more))
 

@@ -275,13 +275,12 @@ def test_tickets_attach_to_the_open_case_and_a_child_to_its_parents() -> None:
 def test_after_a_night_without_ticks_everything_is_caught_up_in_order_and_once() -> None:
     story = LoopStory()
     story.at("07-03 22:00").alert("A-1")
-    story.log.now_ms = moment("07-04 08:00")  # the worker was down
-    story._came(story.log.tick())
+    story.without_ticks_until("07-04 08:00")
     # no reminder of what is past; both clocks in their order, and each level once
     story.on("07-04 08:00").expect(
         "overdue: dispatched", "overdue to west-water", "escalate: dispatched", "escalated to city-water",
         "escalate: dispatched", f"escalated to {DESK}",
         "overdue: dispatched", "overdue to west-water",
     )  # fmt: skip
-    story._came(story.log.tick())
+    story.without_ticks_until("07-04 08:00")
     assert len(story.on("07-04 08:00").outputs) == 8
