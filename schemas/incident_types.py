@@ -6,7 +6,7 @@ same name. A category that nobody names makes a type of its own name with the ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 
 from schemas.errors import SettingsError
 from schemas.raw import MAX_ID_BYTES
+from schemas.registry_file import RegistryFile
 
 BUILT_IN: Final = Path(__file__).with_name("incident_types.yaml")
 OTHER: Final = "other"
@@ -106,33 +107,17 @@ def load_incident_types(*files: Path) -> IncidentTypes:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Found(RegistryFile):
     """What the files hold so far, and what is wrong with them."""
 
     types: dict[str, IncidentType] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)  # where each type was given last
-    problems: list[str] = field(default_factory=list)
-    file: str = ""
 
     def read(self, path: Path) -> None:
-        self.file = str(path)
-        try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: cannot be read: {error}")
-            return
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            what = getattr(error, "problem", None) or str(error)
-            self.problems.append(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {what}")
-            return
-        except RecursionError:
-            self.problems.append(f"{path}:1: not a list of incident types: nested too deep")
-            return
+        root = self.root(path, "a list of incident types", "incident types by name")
         if root is None:
-            self.problems.append(f"{path}:1: the file is empty; expected incident types by name")
             return
-        for name, node in self._entries(root, "the file"):
+        for name, node in self.entries(root, "the file"):
             self._entry(name, node)
 
     def check_categories(self) -> None:
@@ -151,52 +136,24 @@ class _Found:
         what = str(name.value)
         before = len(self.problems)
         if not what or len(what.encode()) > MAX_ID_BYTES:
-            self._complain(name, f"{what}: expected a name of 1 to {MAX_ID_BYTES} bytes")
-        if not isinstance(node, yaml.MappingNode):
-            self._complain(node, f"{what}: expected a mapping with {', '.join(_KEYS)}")
+            self.complain(name, f"{what}: expected a name of 1 to {MAX_ID_BYTES} bytes")
+        values = self.fields(node, what, _KEYS)
+        if values is None:
             return
-        values = {}
-        for key, value in self._entries(node, what):
-            if key.value in _KEYS:
-                values[key.value] = value
-            else:
-                self._complain(key, f"{what}: unknown key {key.value!r}; expected {', '.join(_KEYS)}")
-        zh, en, index = (self._text(what, key, values.get(key), node) for key in ("zh", "en", "index"))
+        zh, en, index = (self.text(what, key, values.get(key), node) for key in ("zh", "en", "index"))
         if index and index not in INDEX_CATEGORIES:
-            self._complain(values["index"], f"{what}: index {index!r} must be one of {', '.join(INDEX_CATEGORIES)}")
+            self.complain(values["index"], f"{what}: index {index!r} must be one of {', '.join(INDEX_CATEGORIES)}")
         alerts, tickets = (self._names(what, key, values.get(key)) for key in ("alerts", "tickets"))
         rings = self._number(what, "merge_rings", values.get("merge_rings"), MAX_RINGS)
         minutes = self._number(what, "merge_minutes", values.get("merge_minutes"), MAX_MINUTES)
         hours = self._number(what, "reopen_hours", values.get("reopen_hours"), MAX_HOURS)
         if len(self.problems) > before:
             return
-        self.places[what] = self._place(name)
+        self.places[what] = self.place(name)
         self.types[what] = IncidentType(
             name=what, zh=zh, en=en, index_category=index, alerts=alerts, tickets=tickets,
             merge_rings=rings, merge_minutes=minutes, reopen_hours=hours,
         )  # fmt: skip
-
-    def _entries(self, node: yaml.Node, what: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-        """Keys and values of a mapping, each key once; anything else is a problem."""
-        if not isinstance(node, yaml.MappingNode):
-            self._complain(node, f"{what}: expected a mapping")
-            return
-        pairs: Iterable[tuple[yaml.Node, yaml.Node]] = node.value
-        seen: dict[str, int] = {}
-        for key, value in pairs:
-            if not isinstance(key, yaml.ScalarNode):
-                self._complain(key, f"{what}: expected a name")
-            elif key.value in seen:
-                self._complain(key, f"{what}: {key.value!r} is given twice, first in line {seen[key.value]}")
-            else:
-                seen[key.value] = key.start_mark.line + 1
-                yield key, value
-
-    def _text(self, what: str, key: str, node: yaml.Node | None, parent: yaml.Node) -> str:
-        if isinstance(node, yaml.ScalarNode) and node.value.strip() and node.tag != "tag:yaml.org,2002:null":
-            return str(node.value)
-        self._complain(node or parent, f"{what}: {key}: expected words" + ("" if node else ", it is missing"))
-        return ""
 
     def _names(self, what: str, key: str, node: yaml.Node | None) -> tuple[str, ...]:
         if node is None:
@@ -204,7 +161,7 @@ class _Found:
         nodes: list[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else [node]
         names = tuple(str(n.value) for n in nodes if isinstance(n, yaml.ScalarNode) and n.value)
         if not isinstance(node, yaml.SequenceNode) or len(names) != len(nodes):
-            self._complain(node, f"{what}: {key}: expected a list of categories")
+            self.complain(node, f"{what}: {key}: expected a list of categories")
         return names
 
     def _number(self, what: str, key: str, node: yaml.Node | None, most: int) -> int | None:
@@ -215,11 +172,5 @@ class _Found:
             if number <= most:
                 return number
         shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
-        self._complain(node, f"{what}: {key}: expected a whole number from 0 to {most}, got {shown}")
+        self.complain(node, f"{what}: {key}: expected a whole number from 0 to {most}, got {shown}")
         return None
-
-    def _place(self, node: yaml.Node) -> str:
-        return f"{self.file}:{node.start_mark.line + 1}"
-
-    def _complain(self, node: yaml.Node, problem: str) -> None:
-        self.problems.append(f"{self._place(node)}: {problem}")

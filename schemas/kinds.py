@@ -7,7 +7,7 @@ package; a user's file of the same form adds to it and replaces entries of the s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import yaml
 
 from schemas.errors import SettingsError
 from schemas.raw import MAX_ID_BYTES
+from schemas.registry_file import RegistryFile
 from schemas.sources import Source
 
 BUILT_IN: Final = Path(__file__).with_name("kinds.yaml")
@@ -99,38 +100,22 @@ def load_kinds(*files: Path) -> KindRegistry:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Found(RegistryFile):
     """What the files hold so far, and what is wrong with them."""
 
     kinds: dict[tuple[Source, str], Kind] = field(default_factory=dict)
     spellings: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
     unit_lines: list[tuple[str, str, str]] = field(default_factory=list)  # (place, kind, unit it names)
-    file: str = ""
 
     def read(self, path: Path) -> None:
-        self.file = str(path)
-        try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: cannot be read: {error}")
-            return
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            what = getattr(error, "problem", None) or str(error)
-            self.problems.append(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {what}")
-            return
-        except RecursionError:
-            self.problems.append(f"{path}:1: not a registry: nested too deep")
-            return
+        root = self.root(path, "a registry", f"sections {', '.join(_KEYS)}")
         if root is None:
-            self.problems.append(f"{path}:1: the file is empty; expected sections {', '.join(_KEYS)}")
             return
-        for section, node in self._entries(root, "the file"):
+        for section, node in self.entries(root, "the file"):
             if section.value not in _KEYS:
-                self._complain(section, f"unknown section {section.value!r}; expected {', '.join(_KEYS)}")
+                self.complain(section, f"unknown section {section.value!r}; expected {', '.join(_KEYS)}")
                 continue
-            for name, entry in self._entries(node, f"section {section.value!r}"):
+            for name, entry in self.entries(node, f"section {section.value!r}"):
                 self._entry(section.value, name, entry)
 
     def check_units(self) -> None:
@@ -143,27 +128,21 @@ class _Found:
     def _entry(self, section: str, name: yaml.ScalarNode, node: yaml.Node) -> None:
         what = f"{section}.{name.value}"
         if not name.value or len(name.value.encode()) > MAX_ID_BYTES:
-            self._complain(name, f"{what}: expected a name of 1 to {MAX_ID_BYTES} bytes")
+            self.complain(name, f"{what}: expected a name of 1 to {MAX_ID_BYTES} bytes")
         before = len(self.problems)
-        if not isinstance(node, yaml.MappingNode):
-            self._complain(node, f"{what}: expected a mapping with {', '.join(_KEYS[section])}")
+        values = self.fields(node, what, _KEYS[section])
+        if values is None:
             return
-        values: dict[str, yaml.Node] = {}
-        for key, value in self._entries(node, what):
-            if key.value in _KEYS[section]:
-                values[key.value] = value
-            else:
-                self._complain(key, f"{what}: unknown key {key.value!r}; expected {', '.join(_KEYS[section])}")
-        zh, en = (self._text(what, word, values.pop(word, None), node) for word in ("zh", "en"))
+        zh, en = (self.text(what, word, values.pop(word, None), node) for word in ("zh", "en"))
         if section == "units":
             self._unit(name, what, values)
             return
-        unit = self._text(what, "unit", values["unit"], node) if "unit" in values else None
+        unit = self.text(what, "unit", values["unit"], node) if "unit" in values else None
         low, high = (self._number(what, bound, values.get(bound)) for bound in ("valid_min", "valid_max"))
         if low is not None and high is not None and low >= high:
-            self._complain(values["valid_min"], f"{what}: valid_min={low:g} must be below valid_max={high:g}")
+            self.complain(values["valid_min"], f"{what}: valid_min={low:g} must be below valid_max={high:g}")
         if unit:
-            self.unit_lines.append((self._place(values["unit"]), what, unit))
+            self.unit_lines.append((self.place(values["unit"]), what, unit))
         if len(self.problems) > before:
             return
         source = _SECTIONS[section]
@@ -177,34 +156,12 @@ class _Found:
         if isinstance(aliases, yaml.SequenceNode):
             spelled += aliases.value
         elif aliases is not None:
-            self._complain(aliases, f"{what}: aliases: expected a list of strings")
+            self.complain(aliases, f"{what}: aliases: expected a list of strings")
         for node in spelled:
             if not isinstance(node, yaml.ScalarNode) or not node.value:
-                self._complain(node, f"{what}: expected a spelling of the unit")
+                self.complain(node, f"{what}: expected a spelling of the unit")
             elif self.spellings.setdefault(node.value, name.value) != name.value:
-                self._complain(node, f"{what}: {node.value!r} already stands for {self.spellings[node.value]!r}")
-
-    def _entries(self, node: yaml.Node, what: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-        """Keys and values of a mapping, each key once; anything else is a problem."""
-        if not isinstance(node, yaml.MappingNode):
-            self._complain(node, f"{what}: expected a mapping")
-            return
-        pairs: Iterable[tuple[yaml.Node, yaml.Node]] = node.value
-        seen: dict[str, int] = {}
-        for key, value in pairs:
-            if not isinstance(key, yaml.ScalarNode):
-                self._complain(key, f"{what}: expected a name")
-            elif key.value in seen:
-                self._complain(key, f"{what}: {key.value!r} is given twice, first in line {seen[key.value]}")
-            else:
-                seen[key.value] = key.start_mark.line + 1
-                yield key, value
-
-    def _text(self, what: str, key: str, node: yaml.Node | None, parent: yaml.Node) -> str:
-        if isinstance(node, yaml.ScalarNode) and node.value.strip() and node.tag != "tag:yaml.org,2002:null":
-            return str(node.value)
-        self._complain(node or parent, f"{what}: {key}: expected words" + ("" if node else ", it is missing"))
-        return ""
+                self.complain(node, f"{what}: {node.value!r} already stands for {self.spellings[node.value]!r}")
 
     def _number(self, what: str, key: str, node: yaml.Node | None) -> float | None:
         if node is None:
@@ -215,11 +172,5 @@ class _Found:
         except ValueError:
             pass  # reported below like every other value that is no number
         shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
-        self._complain(node, f"{what}: {key}: expected a finite number, got {shown}")
+        self.complain(node, f"{what}: {key}: expected a finite number, got {shown}")
         return None
-
-    def _place(self, node: yaml.Node) -> str:
-        return f"{self.file}:{node.start_mark.line + 1}"
-
-    def _complain(self, node: yaml.Node, problem: str) -> None:
-        self.problems.append(f"{self._place(node)}: {problem}")
