@@ -21,7 +21,7 @@ class RegistryFile:
     file: str = ""
 
     def root(self, path: Path, called: str, expected: str) -> yaml.Node | None:
-        """The top node; None after the problem was noted. `called`: what the file should be, `expected`: its content."""
+        """The top node; None after the problem was noted. `called`: what the file is to be, `expected`: its content."""
         self.file = str(path)
         try:
             root: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

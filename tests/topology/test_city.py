@@ -244,7 +244,7 @@ def test_every_category_of_shanghai_has_deadlines_and_emergencies_run_by_the_cal
             assert deadline.clock == "calendar" and deadline.accept_ms <= 15 * 60_000
     assert shanghai.deadlines.find("noise", 2).clock == "working"
     assert shanghai.deadlines.find("noise", 4).clock == "calendar"
-    assert shanghai.deadlines.find("unheard_of", 1).handle_ms == 15 * shanghai.calendar.working_day_ms
+    assert shanghai.deadlines.find("unheard_of", 1).handle_ms == 7 * shanghai.calendar.working_day_ms
 
 
 def test_departments_of_shanghai_escalate_to_the_operations_centre(shanghai: City) -> None:
