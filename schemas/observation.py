@@ -118,11 +118,14 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a frame holds. Rows of one raw partition stand in offset order."""
 
     version: Annotated[int, note("帧格式版本", "version of the frame format")] = FRAME_VERSION
-    shard: Annotated[int, note(
+    shard: Annotated[
+        int,
+        note(
             "区域分片；placed-tickets 中为原始分区",
             "the region shard: the partition of `observations`; on `placed-tickets` the raw partition",
             ge=0,
-        )]
+        ),
+    ]
     covers: Annotated[list[Cover], note("覆盖范围", "one entry for each raw partition the frame speaks of")]
 
 
