@@ -131,16 +131,17 @@ class KafkaSink:
     ) -> Sent:  # fmt: skip
         maker = BatchMaker(simulated.keys, codec=self._codec)
         hashes = np.array([zlib.crc32(key) for key in simulated.keys], dtype=np.int64)
+        counts = np.array([self._partitions[source] for source in Source], dtype=np.int64)
         sent, began = Sent(), time.monotonic()
         waiting: list[asyncio.Future[object]] = []
         while (block := await ready.get()) is not None:
             rows = block.rows
+            partition = (hashes[rows.entity] % counts[rows.source]).astype(np.int32)
             for portion, due_s in pace.slices(rows.send_ms, simulated.settings.start_ms, sent.records):
                 if (left := began + due_s - time.monotonic()) > 0:
                     await asyncio.sleep(left)
                 for source in Source:
                     mine = portion[rows.source[portion] == source]
-                    partition = (hashes[rows.entity] % self._partitions[source]).astype(np.int32)
                     now_ms = time.time_ns() // 1_000_000
                     for batch in maker.make(mine, partition, rows.entity, block.data, block.starts, now_ms):
                         future = await producer.send_batch(
