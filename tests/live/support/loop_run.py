@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ class LoopRun:
             "dispatch": {"tick_every_s": 0.5, "snapshot_every_s": self.snapshot_every_s, "merge": False},
         }  # fmt: skip
 
-    @property
+    @cached_property
     def config(self) -> TongguanConfig:
         return TongguanConfig.model_validate(self.settings)
 
