@@ -21,6 +21,8 @@ from schemas.errors import SettingsError
 from schemas.incident import IncidentChange, State
 
 MINUTE_MS: Final = 60_000
+GRAVE: Final = 3
+"""Severity from which on nobody takes his time."""
 Minutes = tuple[float, float]
 """Shortest and longest."""
 
@@ -63,6 +65,7 @@ class DepartmentSettings:
     verify_minutes: Minutes = (3.0, 10.0)
     close_minutes: Minutes = (1.0, 3.0)
     slow_factor: float = 8.0
+    grave_factor: float = 0.25  # of these times until somebody is on the way, where life or property is in danger
 
     def __post_init__(self) -> None:
         shares = (self.slow_share, self.returns_share, self.forgets_share, self.sloppy_share)
@@ -73,6 +76,8 @@ class DepartmentSettings:
             low, high = getattr(self, f"{name}_minutes")
             if not 0 <= low <= high:
                 problems.append(f"departments: {name}_minutes={[low, high]} must be a shortest and a longest time")
+        if not 0 < self.grave_factor <= 1:
+            problems.append(f"departments: grave_factor={self.grave_factor} must be above 0 and at most 1")
         if self.slow_factor < 1:
             problems.append(f"departments: slow_factor={self.slow_factor} must be at least 1")
         if problems:
@@ -147,15 +152,16 @@ class Departments:
         """How long whoever has the incident now lets it lie; None: nobody will touch it as it is."""
         s, habit = self._settings, self.habit_of(change.incident_id)
         slow = s.slow_factor if habit is Habit.SLOW else 1.0
+        quick = s.grave_factor if change.severity >= GRAVE else 1.0
         match change.state:
             case State.FILED | State.RETURNED:
-                return self._between(s.dispatch_minutes, change)
+                return quick * self._between(s.dispatch_minutes, change)
             case State.DISPATCHED:
                 if habit is Habit.FORGETS and not (change.reminders or change.accept_overdue):
                     return None
-                return slow * self._between(s.accept_minutes, change)
+                return quick * slow * self._between(s.accept_minutes, change)
             case State.ACCEPTED:
-                return slow * self._between(s.start_minutes, change)
+                return quick * slow * self._between(s.start_minutes, change)
             case State.HANDLING:
                 return slow * self._between(s.handle_minutes, change)
             case State.HANDLED:

@@ -31,8 +31,8 @@ def changed(settings: SimulationSettings, assignments: Iterable[str]) -> Simulat
         part, dot, field = name.strip().partition(".")
         owner = _PARTS.get(part) if dot else SimulationSettings
         types = typing.get_type_hints(owner) if owner is not None else {}
-        wanted = types.get(field if dot else part)
-        if not equals or wanted not in (int, float):
+        wanted = _number(types.get(field if dot else part))
+        if not equals or wanted is None:
             known = ", ".join(_settable())
             problems.append(f"simulation: expected name=number, got {assignment!r}; names are {known}")
             continue
@@ -69,7 +69,13 @@ def fitted(settings: SimulationSettings, grid: Grid) -> SimulationSettings:
 
 def _settable() -> list[str]:
     """Names of all numbers that can be set."""
-    names = [name for name, kind in typing.get_type_hints(SimulationSettings).items() if kind in (int, float)]
+    names = [name for name, kind in typing.get_type_hints(SimulationSettings).items() if _number(kind)]
     for part, owner in _PARTS.items():
-        names += [f"{part}.{name}" for name, kind in typing.get_type_hints(owner).items() if kind in (int, float)]
+        names += [f"{part}.{name}" for name, kind in typing.get_type_hints(owner).items() if _number(kind)]
     return names
+
+
+def _number(kind: object) -> type[int] | type[float] | None:
+    """int or float for a field that holds one (or None), else None."""
+    inner = [part for part in typing.get_args(kind) if part is not type(None)] or [kind]
+    return next((number for number in (int, float) if inner == [number]), None)

@@ -53,12 +53,9 @@ class RainCell:
         return share * share * (3 - 2 * share)
 
     def rain_mm_h(self, x: Floats, y: Floats, minute: float) -> Floats:
-        strength = self.strength(minute)
-        if strength == 0.0:
-            return np.zeros(len(x))
         cx, cy = self.centre(minute)
         far = ((x - cx) ** 2 + (y - cy) ** 2) / self.settings.radius_m**2
-        return self.settings.peak_mm_h * strength * np.exp2(-far)
+        return self.settings.peak_mm_h * self.strength(minute) * np.exp2(-far)
 
 
 class Weather:
@@ -83,7 +80,8 @@ class Weather:
         """The sky at `minute` since the start, after a step of dt_s."""
         rain = np.zeros(len(self._x))
         for cell in self._cells:
-            rain += cell.rain_mm_h(self._x, self._y, minute)
+            if cell.strength(minute) > 0.0:  # of a run of days nearly all are over, or yet to come
+                rain += cell.rain_mm_h(self._x, self._y, minute)
         self.rain_mm_h = rain * self._texture
         wet = np.clip(self.rain_mm_h / 40.0, 0.0, 1.0)
         pace = np.where(wet > self._cooled, dt_s / 240.0, dt_s / 3_600.0)

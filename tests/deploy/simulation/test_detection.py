@@ -116,8 +116,8 @@ def test_the_incidents_of_a_mixed_half_hour_are_found(tmp_path: Path) -> None:
     assert not judged.false, in_words(judged)
 
 
-def test_a_quiet_half_hour_raises_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    judged = judge(preset("quiet").with_changes(seed=5, devices=600, cameras=400), tmp_path / "city")
+def test_a_quiet_time_raises_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    judged = judge(preset("quiet").with_changes(seed=5, minutes=20.0, devices=500, cameras=400), tmp_path / "city")
     assert judged.raised == []
     counts = judged.truth[0]["counts"]
     spoilt = sum(count for name, count in counts.items() if name.startswith("malformed"))

@@ -14,8 +14,8 @@ from topology.grid import Grid
 
 
 def test_numbers_are_set_wherever_they_are() -> None:
-    made = changed(preset("storm"), ["devices=77", "faults.late_rate=0.5", "storm.peak_mm_h = 12", "west=121.41"])
-    assert (made.devices, made.faults.late_rate, made.storms[0].peak_mm_h, made.west) == (77, 0.5, 12.0, 121.41)
+    made = changed(preset("storm"), ["devices=77", "faults.late_rate=0.5", "storm.peak_mm_h = 12", "repeat_minutes=9"])
+    assert (made.devices, made.faults.late_rate, made.storms[0].peak_mm_h, made.repeat_minutes) == (77, 0.5, 12.0, 9.0)
 
 
 def test_all_that_cannot_be_set_is_told_at_once() -> None:
