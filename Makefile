@@ -23,8 +23,10 @@ $(READY): requirements.lock pyproject.toml deploy/local/kafka_jars.txt
 	$(RUN) -m deploy.local.kafka_jars
 	@touch $@
 
-demo: $(READY) ## the whole product on this machine: a recorded hour in, alerts and history out
-	$(RUN) -m deploy.main demo
+MINUTES ?= 2
+
+demo: $(READY) ## a simulated city on this machine, live on one screen, for MINUTES=2; then what came of it
+	$(RUN) -m deploy.main demo --minutes $(MINUTES)
 
 # Live tests mostly wait, so two processes share the files (and start a broker each); PROCESSES=0 runs them in one.
 PROCESSES ?= 2

@@ -25,7 +25,7 @@ from deploy.console import safe
 from deploy.options import Lang
 from deploy.render import SEVERITY_STYLE
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH, Action, Alert
-from schemas.incident import IncidentChange, State
+from schemas.incident import IncidentChange, State, Step
 from schemas.sources import Source
 
 WIDEST: Final = 160
@@ -43,13 +43,22 @@ SHOWN_STATES: Final = (
     State.RETURNED,
     State.CLOSED,
 )
+SLIPS: Final = frozenset(
+    {Step.OVERDUE, Step.ESCALATE, Step.RETURN, Step.VERIFY_FAIL, Step.REMIND, Step.REOPEN, Step.WORSEN}
+)
+"""Steps that say that something went wrong, or how it was caught."""
 STATES_EN: Final = {state: state.value.replace("_", " ") for state in State}
 SOURCES: Final = {
     Source.READINGS: ("传感器", "sensors"),
     Source.CAMERA_EVENTS: ("摄像头", "cameras"),
     Source.TICKETS: ("热线工单", "tickets"),
 }
-STEPS: Final = {"locate": ("定位", "locate"), "join": ("研判", "join"), "loop": ("闭环", "loop")}
+STEPS: Final = {
+    "locate": ("定位", "locate"),
+    "alert": ("告警", "alerts"),
+    "loop": ("闭环", "loop"),
+    "archive": ("归档", "archive"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,14 @@ class District:
     name_en: str
     score: float
     weak: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAlert:
+    """One line; many callers about one fire are one line."""
+
+    alert: Alert
+    times: int = 1
 
 
 @dataclass(slots=True)
@@ -78,7 +95,8 @@ class BoardState:
     records: int = 0
     dead: int = 0
     lag_s: Mapping[str, float] = field(default_factory=dict)  # by step, see STEPS
-    alerts: Sequence[Alert] = ()  # newest first
+    alerts: Sequence[ShownAlert] = ()  # newest first
+    shown_alerts: int = 0  # lines that there were in all
     active_alerts: int = 0
     raised_alerts: int = 0
     states: Mapping[State, int] = field(default_factory=dict)
@@ -86,8 +104,11 @@ class BoardState:
     kept: int = 0  # deadlines that were met
     missed: int = 0
     doings: Sequence[IncidentChange] = ()  # newest first
+    shown_doings: int = 0
     index: Sequence[District] = ()  # worst first
     index_hour_ms: int | None = None
+    footer_zh: str = ""
+    footer_en: str = ""
 
 
 def lines(state: BoardState, lang: Lang, width: int, height: int) -> list[Text]:
@@ -95,8 +116,9 @@ def lines(state: BoardState, lang: Lang, width: int, height: int) -> list[Text]:
     width, height = min(max(width, LEAST_WIDTH), WIDEST), max(height, LEAST_HEIGHT)
     drawing = _Drawing(state, lang is Lang.ZH, width)
     fixed = [*drawing.head(), *drawing.flow()]
-    room = height - len(fixed) - 3  # three headings
-    alert_rows, doing_rows, index_rows = _share(room - 1, len(state.alerts), len(state.doings), drawing.index_rows)
+    foot = list(drawing.foot())
+    room = height - len(fixed) - len(foot) - 4  # three headings and the states
+    alert_rows, doing_rows, index_rows = _share(room, len(state.alerts), len(state.doings), drawing.index_rows)
     found = [
         *fixed,
         drawing.alerts_heading(),
@@ -107,9 +129,33 @@ def lines(state: BoardState, lang: Lang, width: int, height: int) -> list[Text]:
         drawing.index_heading(),
         *drawing.districts(index_rows),
     ]
+    found = found[: height - len(foot)] + foot
     for line in found:
         line.truncate(width, overflow="ellipsis")
-    return found[:height]
+    return found
+
+
+def plain_alert(shown: ShownAlert, state: BoardState, lang: Lang) -> Text:
+    """One line for a file."""
+    return _Drawing(state, lang is Lang.ZH, WIDEST).alert(shown)
+
+
+def plain_change(change: IncidentChange, state: BoardState, lang: Lang) -> Text:
+    """One line for a file."""
+    return _Drawing(state, lang is Lang.ZH, WIDEST).doing(change)
+
+
+def plain_status(state: BoardState, lang: Lang) -> Text:
+    """How it stands, in one line for a file."""
+    drawing = _Drawing(state, lang is Lang.ZH, WIDEST)
+    head, weather = drawing.head()
+    parts = [
+        " ".join(head.plain.split()),
+        weather.plain,
+        *(line.plain for line in drawing.flow()),
+        drawing.states().plain,
+    ]
+    return Text("- " + " | ".join(part.strip() for part in parts))
 
 
 def _share(room: int, alerts: int, doings: int, districts: int) -> tuple[int, int, int]:
@@ -187,13 +233,14 @@ class _Drawing:
     def alerts(self, rows: int) -> Iterator[Text]:
         if not self._state.alerts:
             yield Text(self._say(" 暂无告警", " none yet"), style="bright_black")
-        for alert in self._state.alerts[:rows]:
-            yield self._alert(alert)
+        for shown in self._state.alerts[:rows]:
+            yield self.alert(shown)
 
-    def _alert(self, alert: Alert) -> Text:
+    def alert(self, shown: ShownAlert) -> Text:
+        alert = shown.alert
         cleared = alert.action is Action.CLEAR
         level = (SEVERITY_ZH if self._zh else SEVERITY_EN).get(alert.severity, str(alert.severity))
-        place = self._say(alert.place_zh or "", alert.place_en or "")
+        place = self._say((alert.place_zh or "").removeprefix(self._state.city_zh), alert.place_en or "")
         line = Text(f" {self._clock(alert.window_end_ms)} ", style="bright_black")
         line.append(
             set_cell_size(self._say("解除", "cleared") if cleared else level, 8),
@@ -201,6 +248,8 @@ class _Drawing:
         )
         if place:
             line.append(f" {safe(place)}", style="magenta")
+        if shown.times > 1:
+            line.append(f" ×{shown.times}", style="bold")
         return line.append(f" {safe(self._say(alert.sentence_zh, alert.sentence_en))}", style="dim" if cleared else "")
 
     # --- incidents ---------------------------------------------------------------------------------------------------
@@ -222,13 +271,16 @@ class _Drawing:
 
     def doings(self, rows: int) -> Iterator[Text]:
         for change in self._state.doings[:rows]:
-            bad = change.action.value in ("overdue", "escalate", "return", "verify_fail", "remind")
-            yield (
-                Text(f" {self._clock(change.at_ms)} ", style="bright_black")
-                .append(set_cell_size(self._say(change.action.zh, change.action.value.replace("_", " ")), 12),
-                        style="yellow" if bad else "green")
-                .append(f" {safe(self._say(change.sentence_zh, change.sentence_en))}")
-            )  # fmt: skip
+            yield self.doing(change)
+
+    def doing(self, change: IncidentChange) -> Text:
+        """A step of an incident: what was done, and the incident in a sentence."""
+        word = self._say(change.action.zh, change.action.value.replace("_", " "))
+        line = Text(f" {self._clock(change.at_ms)} ", style="bright_black")
+        line.append(set_cell_size(word, 12), style="yellow" if change.action in SLIPS else "green")
+        return line.append(
+            f" {safe(self._say(change.sentence_zh.removeprefix(self._state.city_zh), change.sentence_en))}"
+        )
 
     # --- index -------------------------------------------------------------------------------------------------------
 
@@ -263,6 +315,12 @@ class _Drawing:
             zh, en, score = district.weak[0]
             line.append(f" {self._say(zh, en)} {score:.0f}", style="bright_black")
         return line
+
+    # --- foot --------------------------------------------------------------------------------------------------------
+
+    def foot(self) -> Iterator[Text]:
+        if words := self._say(self._state.footer_zh, self._state.footer_en):
+            yield Text(f" {words}", style="bright_black")
 
 
 def _rate(per_second: float) -> str:

@@ -1,140 +1,163 @@
-"""`tongguan demo`: the whole product on this machine; an hour of a city goes in, alerts and history come out.
+"""`tongguan demo`: a whole city on this machine, on one screen.
 
-It starts a real Kafka and ClickHouse engine in a directory of its own, a worker beside them, replays the recorded
-hour (deploy/demo_hour.py makes it), shows the alerts as they come, asks the history, and stops everything.
+It starts a real Kafka and ClickHouse engine in a directory of its own, a worker beside them, and plays a simulated
+Shanghai into them: sensors, cameras, callers, a storm, departments that work well and badly. A board shows it live;
+at the end everything is counted, held against the truth and stopped.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import typer
-from rich.text import Text
 
-from deploy import demo_recording
-from deploy.config import CitySettings
+from deploy.board import BoardState
+from deploy.board_live import BoardShow
+from deploy.board_state import CityWatch
 from deploy.console import say
-from deploy.demo_recording import Record
-from deploy.demo_replay import Outcome, replay
+from deploy.demo_player import Player
 from deploy.demo_screen import Screen
 from deploy.demo_stage import DemoFailed, DemoStopped, Stage, stage
+from deploy.demo_story import ROLES, DemoCity, build, story
+from deploy.demo_summary import Counts, Outcome, Summary, broken_chains, dead_by_reason, is_whole
+from deploy.demo_truth import judge
+from deploy.options import Lang
 from deploy.store import open_store
 from streams.clickhouse import Store
 
 INTERRUPTED: Final = 130
-
-ROWS_SQL: Final = """\
-SELECT source, count() AS records, uniqExact(entity) AS senders, countIf(late) AS late,
-       countIf(out_of_range) AS out_of_range, countIf(place_from_register) AS from_register
-FROM v_observations GROUP BY source ORDER BY records DESC"""
-DEAD_SQL: Final = """\
-SELECT topic, reason, path, count() AS records
-FROM v_dead_letters GROUP BY topic, reason, path ORDER BY topic, reason, path"""
-ALERTS_SQL: Final = """\
-SELECT detector, worst_severity AS worst, status,
-       formatDateTime(onset_at, '%H:%i', 'Asia/Shanghai') AS onset,
-       formatDateTime(cleared_at, '%H:%i', 'Asia/Shanghai') AS cleared,
-       round(lon, 4) AS lon, round(lat, 4) AS lat
-FROM v_alerts ORDER BY onset_at, alert_id"""
-WORST_SQL: Final = """\
-SELECT cell FROM v_alerts WHERE detector = 'waterlogging' ORDER BY worst_severity DESC, onset_at, cell LIMIT 1"""
-LEVEL_SQL: Final = """\
-SELECT formatDateTime(toStartOfFiveMinutes(event_at), '%H:%i', 'Asia/Shanghai') AS time,
-       max(value) AS level_mm, bar(level_mm, 0, 500, 40) AS chart
-FROM v_observations WHERE cell = {cell} AND kind = 'water_level_mm' AND quality = 0
-GROUP BY time ORDER BY time"""
+SETTLED_WITHIN_S: Final = 60.0
+"""How long after the last record the rest of the way may take, on a busy machine."""
+QUIET_S: Final = 1.0
+"""For so long nothing more must have been told before the history is taken to be whole."""
 
 
-def run(*, speed: float, folder: Path) -> None:
-    """Show the demo; ends with 130 when interrupted. Raises DemoFailed when it does not show what it should."""
+def run(*, minutes: float | None, speed: float, seed: int, folder: Path, lang: Lang | None) -> None:
+    """Show the demo for `minutes` of the wall clock, None: until it is interrupted, which ends it with 130.
+
+    Raises DemoFailed when it does not show what it should.
+    """
     began = time.monotonic()
-    records = demo_recording.read()
-    screen = Screen(CitySettings().zone_info)
-    with _asked_to_stop() as stop:
+    screen = Screen(language(lang))
+    settings = story(seed=seed, city_minutes=None if minutes is None else minutes * speed)
+    with asked_to_stop() as stop:
         try:
-            screen.title()
-            with stage(folder, stopping=stop.is_set, step=screen.step) as staged:
-                outcome = _play(screen, staged, records, speed, stop)
-                with open_store(staged.config) as store:
-                    _ask(screen, store, stop)
-                screen.show()
+            screen.title(
+                "模拟的上海夏夜：传感器、摄像头、12345 热线，一场暴雨过境，各部门有好有差。",
+                "A simulated summer evening in Shanghai: sensors, cameras, hotline calls, a storm passing over, "
+                "departments that work well and badly.",
+            )
+            with stage(
+                folder, lambda city: build(city, settings), roles=ROLES, stopping=stop.is_set, step=screen.step
+            ) as staged:
+                where_to_look(screen, staged)
+                outcome = _play(screen, staged, speed, stop, began)
         except DemoStopped:
             say("已停止，没有留下任何进程 stopped, nothing is left running", style="green")
             raise typer.Exit(INTERRUPTED) from None
-    _sum_up(screen, outcome, staged, time.monotonic() - began)
+    outcome.total_s = time.monotonic() - began
+    Summary(screen, outcome).print()
+    afterwards(screen, staged.file)
+    if problems := list(outcome.problems()):
+        raise DemoFailed("\n".join(["the demo did not show what it should:", *problems, str(staged.worker.log_path)]))
 
 
-def _play(screen: Screen, staged: Stage, records: Sequence[Record], speed: float, stop: threading.Event) -> Outcome:
-    seconds = demo_recording.HOUR_MS / 1000 / speed
-    screen.heading("回放", "the replay")
-    screen.show(
-        Text(f"2025-07-17 17:30 至 18:30，{len(records):,} 条记录，{speed:g} 倍速，约 {seconds:.0f} 秒  ")
-        + Text(f"one hour at {speed:g} times its pace", style="bright_black")
+def language(lang: Lang | None) -> Lang:
+    """The language asked for, else Chinese, unless the terminal's locale is English."""
+    if lang is not None:
+        return lang
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return Lang.EN if locale.lower().startswith("en") else Lang.ZH
+
+
+def _play(screen: Screen, staged: Stage[DemoCity], speed: float, stop: threading.Event, began: float) -> Outcome:
+    city, simulated = staged.config.load_city(), staged.made
+    board = BoardState(
+        city_zh=city.name_zh, city_en=city.name_en, zone=staged.config.city.zone_info, speed=speed,
+        footer_zh=f"Ctrl-C 结束；另开终端：tongguan tail incidents -c {shown(staged.file)}",
+        footer_en=f"Ctrl-C ends; in another terminal: tongguan tail incidents -c {shown(staged.file)}",
+    )  # fmt: skip
+    watch = CityWatch(city, board)
+    show = BoardShow(board, screen.lang, screen.console)
+    player = Player(staged, watch, speed=speed, stopping=stop.is_set, tell=show.tell)
+    playing_since = time.monotonic()
+    with open_store(staged.config) as store:
+
+        def settled() -> bool:
+            return player.quiet_s >= QUIET_S and is_whole(Counts.of(store), player.sent.records, watch)
+
+        with show.running():
+            asyncio.run(player.run(settled, settled_within_s=SETTLED_WITHIN_S))
+        running_s = time.monotonic() - playing_since
+        with screen.step(
+            "核对：记录、事件、摘要链、告警与实情", "checking records, incidents, chains of hashes, alerts"
+        ):
+            return _outcome(store, simulated, watch, player, began, running_s)
+
+
+def _outcome(
+    store: Store, simulated: DemoCity, watch: CityWatch, player: Player, began: float, running_s: float
+) -> Outcome:
+    scores = judge(simulated.truth(), watch.episodes, from_ms=simulated.from_ms, to_ms=player.city_ms)
+    first_s = None if watch.first_alert_s is None else watch.first_alert_s - began
+    return Outcome(
+        sent=player.sent.records,
+        actions=player.actions,
+        watch=watch,
+        scores=scores,
+        counts=Counts.of(store),
+        dead=dead_by_reason(store),
+        broken=broken_chains(store, watch),
+        first_alert_s=first_s,
+        running_s=running_s,
     )
-    with screen.playing():
-        return replay(staged, records, speed=speed, audience=screen, stopping=stop.is_set)
 
 
-def _ask(screen: Screen, store: Store, stop: threading.Event) -> None:
-    """Ask the history what an analyst would, and show the question with the answer."""
-    screen.heading("历史查询", "ask the history")
-    worst = store.rows(WORST_SQL)
-    questions = [
-        ("各来源记录数", "records by source", ROWS_SQL),
-        ("无法使用的记录及原因", "records that could not be used, and why", DEAD_SQL),
-        ("告警的起止", "alerts from onset to clear", ALERTS_SQL),
-    ]
-    if worst:
-        level = LEVEL_SQL.format(cell=int(worst[0][0]))
-        questions.append(("最严重积水点的水位变化", "water level in the worst flooded cell", level))
-    for zh, en, sql in questions:
-        if stop.is_set():
-            raise DemoStopped("stopped")
-        found = store.query_arrow(sql)
-        screen.answer(zh, en, sql, found.column_names, [tuple(row.values()) for row in found.to_pylist()])
-
-
-def _sum_up(screen: Screen, outcome: Outcome, staged: Stage, total_s: float) -> None:
-    """What came of it all, and where to look next. Raises DemoFailed when something is missing."""
-    first = "-"
-    if outcome.first_alert_s is not None:
-        first = f"{outcome.first_alert_s:.1f} s（事件时间 event time {screen.clock(outcome.first_alert_event_ms)}）"
-    screen.heading("小结", "summary")
+def where_to_look(screen: Screen, staged: Stage[DemoCity]) -> None:
+    """While it runs, from another terminal."""
+    file = shown(staged.file)
+    screen.line("另开终端可看 in another terminal:", "in another terminal:")
     screen.facts(
         (
-            ("发送记录", "records sent", f"{outcome.sent:,}"),
-            ("归档观测", "observations archived", f"{outcome.observations:,}"),
-            ("死信", "dead letters, each with its reason", f"{outcome.dead:,}"),
-            ("告警", "alerts raised / cleared", f"{len(outcome.raised)} / {len(outcome.cleared)}"),
-            ("首条告警", "first alert, after the first record", first),
-            ("回放用时", "replay", f"{outcome.replay_s:.1f} s"),
-            ("总用时", "all in all", f"{total_s:.1f} s"),
+            ("看告警", "alerts", f"tongguan tail alerts -c {file}"),
+            ("看事件", "incidents", f"tongguan incidents list -c {file}"),
+            ("看指标", "metrics", staged.metrics_url),
+            ("查历史", "history", f'tongguan sql -c {file} "SELECT * FROM v_city_index"'),
         )
     )
-    if not outcome.is_settled:
-        raise DemoFailed(
-            f"the history is not whole: {outcome.sent} records sent, {outcome.observations} archived and "
-            f"{outcome.dead} dead; {outcome.alert_records} alert records told, {outcome.archived_alerts} archived; "
-            f"still active: {', '.join(sorted(outcome.active)) or 'none'}; the worker's log: {staged.worker.log_path}"
-        )
+
+
+def afterwards(screen: Screen, file: Path) -> None:
+    """What can be done now that nothing runs any more."""
     screen.heading("接下来", "where to look next")
-    screen.next_steps(_shown(staged.file))
+    file = shown(file)
+    screen.facts(
+        (
+            ("查询历史", "ask the history", f'tongguan sql -c {file} "SELECT * FROM v_alerts"'),
+            ("看一件事件", "look at an incident", f"tongguan incidents list --all -c {file}"),
+            ("常驻运行", "run it yourself", "tongguan up"),
+            ("人工处置", "work an incident", "tongguan act --help"),
+            ("了解原理", "how it works", "README.md, ARCHITECTURE.md"),
+        )
+    )
 
 
-def _shown(file: Path) -> Path:
+def shown(file: Path) -> Path:
     """The path as one would type it here."""
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
+def asked_to_stop() -> Iterator[threading.Event]:
     """Set by Ctrl-C or SIGTERM, however often: everything is stopped in order all the same."""
     stop = threading.Event()
 

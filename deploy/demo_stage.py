@@ -1,25 +1,27 @@
 """Where the demo runs: a directory of its own that is fresh at each start, a stack in it, and a worker beside it.
 
 The demo is the same on every machine: settings in the environment are left aside, so that it can never write to the
-Kafka or ClickHouse that they name.
+Kafka or ClickHouse that they name. Everything starts side by side: while the servers come up, the worker does its
+imports and this process makes the city.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from deploy.config import TongguanConfig
 from deploy.config_load import ENV_PREFIX, load_config
 from deploy.console import UsageProblem
-from deploy.demo_recording import DEVICES, PARTITIONS
 from deploy.endpoints import Claim, Endpoints, with_endpoints
 from deploy.local.process import DirectoryLock, GuardedProcess
 from deploy.local.stack import LocalStack
@@ -30,19 +32,20 @@ from schemas.sources import Source
 from streams.topics import apply as apply_topics
 
 MARKER: Final = "made-by-tongguan-demo"
-OURS: Final = ("clickhouse", "kafka", "faust", "devices.csv", "running.json", "tongguan.toml", "worker.log")
+CITY: Final = "city"
+FILE: Final = "tongguan.toml"
+OURS: Final = ("clickhouse", "kafka", "faust", CITY, "running.json", FILE, "worker.log")
 """All that the demo makes in its directory, and therefore all that it deletes from it; and the marker and the lock."""
 SERVERS: Final = ("kafka", "clickhouse")
-READY: Final = " running on "  # in the worker's log, once its consumer groups are joined
+READY: Final = re.compile(r"worker: .* running on ")  # in the worker's log, once its consumer groups are joined
+METRICS: Final = re.compile(r"worker: metrics at (\S+)")
 READY_WITHIN_S: Final = 180.0  # kernels are compiled once per machine
-WATCH_S: Final = 0.1
+WATCH_S: Final = 0.05
+PARTITIONS: Final = {Source.READINGS: 4, Source.CAMERA_EVENTS: 2, Source.TICKETS: 1}
 
 SETTINGS: Final = f"""\
-# Written by `tongguan demo`; with it, other commands look at what the demo left behind.
+# Written by `tongguan demo`; with it, other commands look at what the demo does, and at what it left behind.
 data_dir = "."
-
-[city]
-devices = "devices.csv"
 
 [topics]
 replication = 1
@@ -52,12 +55,15 @@ camera_events_partitions = {PARTITIONS[Source.CAMERA_EVENTS]}
 tickets_partitions = {PARTITIONS[Source.TICKETS]}
 
 [locate]
-# no source goes idle in the recorded hour, however slowly it is replayed: the alerts are always the same
+# no source goes idle, however slowly it is fed: the alerts are always the same
 idle_after_ms = 86400000
 
 [metrics]
 port = 0
 """
+
+Made = TypeVar("Made")
+Step = Callable[[str, str], contextlib.AbstractContextManager[None]]
 
 
 class DemoStopped(TongguanError):
@@ -69,50 +75,66 @@ class DemoFailed(TongguanError):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What stands while the demo runs."""
+class Stage(Generic[Made]):
+    """What stands while the demo runs; `made` is the city that it was made for."""
 
     config: TongguanConfig  # with the addresses of the stack
     file: Path
     worker: GuardedProcess
+    metrics_url: str
+    made: Made
 
     def check(self) -> None:
         """Raises DemoFailed when the worker has ended by itself."""
-        status = self.worker.exit_status()
-        if status is not None:
-            raise DemoFailed(f"the worker ended with status {status}; its log ends:\n{self.worker.log_tail()}")
+        _check(self.worker)
 
 
 @contextlib.contextmanager
 def stage(
-    folder: Path, *, stopping: Callable[[], bool], step: Callable[[str, str], contextlib.AbstractContextManager[None]]
-) -> Iterator[Stage]:
+    folder: Path,
+    make: Callable[[Path], tuple[str, Made]],
+    *,
+    roles: str,
+    stopping: Callable[[], bool],
+    step: Step,
+) -> Iterator[Stage[Made]]:
     """Everything up and ready for records; at the end everything is stopped, in order, however it ends.
 
+    `make` writes the city into the folder it is given, and returns the sections of the configuration that belong to it.
     `step(zh, en)` wraps each part that takes a while. Raises DemoStopped soon after `stopping` says so.
     """
     folder = folder.resolve()
     check_folder(folder)
     with settings_left_aside(), Claim(folder) as claim:
         make_fresh(folder)
-        file = folder / "tongguan.toml"
-        wanted = load_config(file).config
+        file = folder / FILE
         with contextlib.ExitStack() as standing:
-            with step("启动 Kafka 与 ClickHouse", "starting Kafka and ClickHouse"):
-                stack = standing.enter_context(LocalStack(folder))
+            stack = LocalStack(folder)
+            threads = standing.enter_context(ThreadPoolExecutor(2, thread_name_prefix="stage"))
+            standing.callback(stack.stop)
+            starting = threads.submit(stack.start)
+            standing.callback(_finish, starting)  # what is still starting cannot be stopped
+            worker = _worker(folder, roles)
+            standing.callback(worker.stop)
+            with step(
+                "准备城市：道路、地址、设备、单位、时限", "making the city: streets, addresses, devices, offices"
+            ):
+                sections, made = make(folder / CITY)
+                write_settings(file, sections)
+                wanted = load_config(file).config
             _stop_if(stopping)
-            claim.announce(Endpoints(pid=os.getpid(), kafka=stack.kafka_bootstrap, clickhouse=stack.clickhouse_url))
-            config = with_endpoints(wanted)
+            with step("启动 Kafka 与 ClickHouse", "starting Kafka and ClickHouse"):
+                _await(starting, stopping, worker)
             with step("建立主题与数据表", "creating topics and tables"):
-                apply_topics(stack.kafka_bootstrap, config.topic_specs())
+                apply_topics(stack.kafka_bootstrap, wanted.topic_specs())
+                claim.announce(Endpoints(pid=os.getpid(), kafka=stack.kafka_bootstrap, clickhouse=stack.clickhouse_url))
+                config = with_endpoints(wanted)
                 with open_store(config) as store:
                     bring_up_to_date(store, config, progress=lambda _: None)
             _stop_if(stopping)
-            with step("启动处理进程：定位、汇合研判、归档", "starting the worker: locate, join, archive"):
-                staged = Stage(config, file, _worker(file))
-                standing.callback(staged.worker.stop)
-                _wait_until_ready(staged, stopping)
-            yield staged
+            with step("启动处理进程：定位、研判、闭环、归档", "starting the worker: locate, join, dispatch, archive"):
+                metrics_url = _wait_until_ready(worker, stopping)
+            yield Stage(config, file, worker, metrics_url, made)
             with step("停止处理进程、Kafka 与 ClickHouse", "stopping the worker, Kafka and ClickHouse"):
                 standing.close()
 
@@ -140,8 +162,13 @@ def make_fresh(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    shutil.copyfile(DEVICES, folder / "devices.csv")
-    (folder / "tongguan.toml").write_text(SETTINGS, encoding="utf-8")
+
+
+def write_settings(file: Path, sections: str) -> None:
+    """In one step: the worker reads the file as soon as it is there."""
+    part = file.with_suffix(".part")
+    part.write_text(f"{SETTINGS}\n{sections}", encoding="utf-8")
+    part.replace(file)
 
 
 @contextlib.contextmanager
@@ -157,26 +184,49 @@ def settings_left_aside() -> Iterator[None]:
         os.environ.update(aside)
 
 
-def _worker(file: Path) -> GuardedProcess:
+def _worker(folder: Path, roles: str) -> GuardedProcess:
     path = os.pathsep.join(entry for entry in (*sys.path, os.getcwd()) if entry)
     return GuardedProcess(
         "worker",
-        [sys.executable, "-m", "deploy.main", "worker", "--config", str(file)],
-        log_path=file.with_name("worker.log"),
+        [sys.executable, "-m", "deploy.demo_worker", str(folder), roles],
+        log_path=folder / "worker.log",
         env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
     )
 
 
-def _wait_until_ready(staged: Stage, stopping: Callable[[], bool]) -> None:
+def _check(worker: GuardedProcess) -> None:
+    status = worker.exit_status()
+    if status is not None:
+        raise DemoFailed(f"the worker ended with status {status}; its log ends:\n{worker.log_tail()}")
+
+
+def _finish(starting: Future[LocalStack]) -> None:
+    """Wait for it, however it ends; `_await` has told its error if the demo came so far."""
+    starting.exception()
+
+
+def _await(starting: Future[LocalStack], stopping: Callable[[], bool], worker: GuardedProcess) -> None:
+    while not starting.done():
+        _stop_if(stopping)
+        _check(worker)
+        time.sleep(WATCH_S)
+    starting.result()
+
+
+def _wait_until_ready(worker: GuardedProcess, stopping: Callable[[], bool]) -> str:
+    """The address of its metrics."""
     give_up_at = time.monotonic() + READY_WITHIN_S
-    while READY not in staged.worker.log_path.read_text(encoding="utf-8", errors="replace"):
-        staged.check()
+    while not READY.search(told := worker.log_path.read_text(encoding="utf-8", errors="replace")):
+        _check(worker)
         _stop_if(stopping)
         if time.monotonic() > give_up_at:
             raise DemoFailed(
-                f"the worker was not ready within {READY_WITHIN_S:.0f} s; its log ends:\n{staged.worker.log_tail()}"
+                f"the worker was not ready within {READY_WITHIN_S:.0f} s; its log ends:\n{worker.log_tail()}"
             )
         time.sleep(WATCH_S)
+    found = METRICS.search(told)
+    assert found is not None  # it is told before
+    return found[1]
 
 
 def _stop_if(stopping: Callable[[], bool]) -> None:

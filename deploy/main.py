@@ -47,17 +47,30 @@ Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop af
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
 
 
-@app.command(epilog="Example: tongguan demo --speed 300")
+@app.command(epilog="Example: tongguan demo --minutes 5 --lang en")
 def demo(
-    speed: Annotated[float, typer.Option(min=1, max=100_000, help="Times the pace of the recorded hour.")] = 150,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=10_000,
+            help="End by itself after so many minutes of the clock; else Ctrl-C ends it.",
+            show_default=False,
+        ),
+    ] = None,
+    speed: Annotated[float, typer.Option(min=1, max=1_000, help="Times the pace of a real city.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another one is another city and another evening.")] = 1,
     data_dir: Annotated[
         Path, typer.Option(help="Directory of its own, made anew each time; the history stays there afterwards.")
     ] = Path(".tongguan/demo"),
+    lang: Annotated[
+        Lang | None, typer.Option(help="Language; else Chinese, unless the terminal is English.", show_default=False)
+    ] = None,
 ) -> None:
-    """Show everything on this machine with a recorded hour. 本机演示：回放一小时录制数据，告警与历史一览。"""
+    """Show a simulated city on this machine, live on one screen. 本机演示：一座模拟城市的实时运行一屏统览。"""
     from deploy.demo import run
 
-    run(speed=speed, folder=data_dir)
+    run(minutes=minutes, speed=speed, seed=seed, folder=data_dir, lang=lang)
 
 
 @app.command(epilog="Example: tongguan replay tickets_boston --speed 3600 --dry-run")

@@ -1,137 +1,32 @@
-"""What the demo shows and what it may touch; the whole of it on real services is in test_demo_live.py."""
+"""What the demo may touch, its story, and its judgement of alerts; the whole of it is in test_demo_live.py."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import pytest
-from rich.console import Console
 
 from deploy.config_load import load_config
 from deploy.console import UsageProblem
-from deploy.demo_recording import DEVICES, PARTITIONS, UNDERPASS, place_near
-from deploy.demo_replay import Outcome, look_up
-from deploy.demo_screen import Screen
-from deploy.demo_stage import MARKER, check_folder, make_fresh, settings_left_aside
-from schemas.alert import Action, Alert, make_alert_id
-from schemas.sources import Source
-
-NOON_MS = 1_752_811_200_000  # in Shanghai
-ZONES = dict.fromkeys(Source, ZoneInfo("Asia/Shanghai"))
-
-
-def alert(action: Action = Action.RAISE, severity: int = 2, **changes: object) -> Alert:
-    fields: dict[str, object] = {
-        "alert_id": make_alert_id("waterlogging", 1, 7, NOON_MS),
-        "revision": 0,
-        "action": action,
-        "detector": "waterlogging",
-        "detector_version": 1,
-        "category": "waterlogging",
-        "cell": 7,
-        "lon": UNDERPASS.lon,
-        "lat": UNDERPASS.lat,
-        "onset_ms": NOON_MS,
-        "window_start_ms": NOON_MS,
-        "window_end_ms": NOON_MS,
-        "severity": severity,
-        "confidence": 0.9,
-        "reason": "level_and_tickets",
-        "values": {"level_mm": 348.0, "tickets": 1.0, "camera_events": None},
-        "thresholds": {},
-        "evidence": ["readings:0:1", "readings:0:2", "readings:0:3", "tickets:0:5"],
-        "sentence_zh": "积水深 348 毫米",
-        "sentence_en": "Water is 348 mm deep",
-    }
-    return Alert(**(fields | changes))  # type: ignore[arg-type]  # fields by name
-
-
-def reading(device: str, value: float, ts: int = NOON_MS) -> bytes:
-    return json.dumps({"device_id": device, "metric": "water_level_mm", "value": value, "ts": ts}).encode()
-
-
-TICKET = (
-    '{"ticket_id":"T1","category":"flood","text":"积水很深，电话13812345678","ts":"2025-07-18 11:58:00",'
-    '"caller_name":"王小明","caller_phone":"13812345678","address":"\\u001b[2J"}'
-).encode()
-
-
-def shown(told: Alert, *evidence: tuple[str, bytes], was: int | None = None, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
-    Screen(ZoneInfo("Asia/Shanghai"), console=console).alert(told, evidence, was=was)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def test_a_raise_shows_both_sentences_place_values_and_the_records_behind_it() -> None:
-    text = shown(alert(), ("readings:0:2", reading("WL-1", 348)), ("tickets:0:5", TICKET))
-    for part in (
-        "12:00  ● 产生 raised  较大 moderate  积水内涝 Waterlogging",
-        UNDERPASS.zh, UNDERPASS.en, "积水深 348 毫米", "Water is 348 mm deep",
-        "水深（毫米） 348", "摄像头识别 -",
-        "readings:0:2  12:00:00  WL-1  积水深度 348", "tickets:0:5  11:58:00  T1  内涝积水", "另有 2 条",
-    ):  # fmt: skip
-        assert part in text
-
-
-def test_no_personal_value_and_no_control_character_reaches_the_screen() -> None:
-    text = shown(alert(sentence_zh="清屏\x1b[2J"), ("tickets:0:5", TICKET))
-    assert "138****5678" in text
-    assert "王**" in text
-    assert not [secret for secret in ("13812345678", "王小明", "\x1b") if secret in text]
-
-
-def test_evidence_that_is_no_record_is_shown_masked_all_the_same() -> None:
-    assert "138****5678" in shown(alert(), ("tickets:0:5", b'{"text":"13812345678"'))
-
-
-@pytest.mark.parametrize(
-    ("told", "was", "words"),
-    [
-        (alert(Action.UPDATE, severity=3), 2, "▲ 升级 up  重大 major"),
-        (alert(Action.UPDATE, severity=1), 2, "▽ 降级 down  一般 minor"),
-        (alert(Action.UPDATE, severity=2), 2, "更新 updated"),
-        (alert(Action.CLEAR), 2, "✓ 解除 cleared"),
-    ],
+from deploy.demo import language
+from deploy.demo_stage import (
+    CITY,
+    FILE,
+    MARKER,
+    PARTITIONS,
+    check_folder,
+    make_fresh,
+    settings_left_aside,
+    write_settings,
 )
-def test_a_change_is_told_as_what_it_means(told: Alert, was: int, words: str) -> None:
-    text = shown(told, was=was)
-    assert words in text
-    assert UNDERPASS.zh in text
-
-
-def test_an_alert_without_a_place_says_so() -> None:
-    assert "未定位" in shown(alert(lon=None, lat=None))
-    assert place_near(116.39, 39.9) is None
-
-
-def test_the_record_that_holds_the_alerts_own_value_is_chosen_before_newer_ones() -> None:
-    log = {
-        "readings:0:1": reading("WL-1", 120),
-        "readings:0:2": reading("WL-1", 348),
-        "readings:0:3": reading("WL-2", 90, NOON_MS + 1_000),
-        "tickets:0:5": TICKET,
-    }
-
-    async def fetch(name: str) -> bytes:
-        return log[name]
-
-    chosen = asyncio.run(look_up(alert(), fetch, ZONES))
-    assert [name for name, _ in chosen] == ["tickets:0:5", "readings:0:2"]
-
-
-def test_it_is_settled_only_when_all_is_archived_and_what_can_clear_has_cleared() -> None:
-    whole = Outcome(sent=10, observations=9, dead=1, alert_records=2, archived_alerts=2, raised={"a": 1}, cleared={"a"})
-    assert whole.is_settled
-    assert Outcome(sent=10, observations=9, dead=1, raised={"urgent_ticket-1": 4}).is_settled
-    assert not Outcome(sent=10, observations=8, dead=1, raised={"a": 1}, cleared={"a"}).is_settled
-    assert not Outcome(sent=10, observations=9, dead=1, raised={"a": 1}).is_settled
-    assert not Outcome(sent=10, observations=9, dead=1).is_settled, "an hour without any alert shows nothing"
+from deploy.demo_story import SECTIONS, UNSEEN_MINUTES, DemoCity, DemoPace, build, story
+from deploy.demo_truth import WITHIN_MS, Episode, judge
+from deploy.options import Lang
+from schemas.sources import Source
+from topology.city import City
 
 
 def test_a_directory_with_other_peoples_things_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -148,26 +43,13 @@ def test_starting_fresh_deletes_what_the_demo_made_and_nothing_else(tmp_path: Pa
     check_folder(tmp_path)
     make_fresh(tmp_path)
     (tmp_path / "kafka" / "data").mkdir(parents=True)
+    (tmp_path / CITY).mkdir()
     (tmp_path / "worker.log").write_text("of the last run")
+    (tmp_path / FILE).write_text("of the last run")
     (tmp_path / "my-notes.txt").write_text("keep")
     check_folder(tmp_path)
     make_fresh(tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {MARKER, "devices.csv", "tongguan.toml", "my-notes.txt"}
-
-
-def test_the_demos_own_configuration_is_valid_and_fits_the_recording(tmp_path: Path) -> None:
-    make_fresh(tmp_path)
-    config = load_config(tmp_path / "tongguan.toml", environ={}).config
-    assert config.data_dir == tmp_path
-    assert config.city.devices is not None
-    assert config.city.devices.read_bytes() == DEVICES.read_bytes()
-    topics = config.topics
-    assert {
-        Source.READINGS: topics.readings_partitions,
-        Source.CAMERA_EVENTS: topics.camera_events_partitions,
-        Source.TICKETS: topics.tickets_partitions,
-    } == PARTITIONS
+    assert {path.name for path in tmp_path.iterdir()} == {MARKER, "my-notes.txt"}
 
 
 def test_settings_of_a_real_system_are_left_aside_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +59,112 @@ def test_settings_of_a_real_system_are_left_aside_while_it_runs(monkeypatch: pyt
         assert "TONGGUAN_KAFKA" not in os.environ
         assert os.environ["TONGGUAN_CACHE"] == "/somewhere"
     assert os.environ["TONGGUAN_KAFKA"] == "production:9092"
+
+
+def test_the_demos_city_is_shanghai_with_what_was_simulated_and_its_configuration_is_valid(tmp_path: Path) -> None:
+    sections, made = build(tmp_path / CITY, story(seed=1, city_minutes=2))
+    assert sections == SECTIONS
+    write_settings(tmp_path / FILE, sections)
+    config = load_config(tmp_path / FILE, environ={}).config
+    assert config.data_dir == tmp_path
+    assert not config.dispatch.ticker
+    topics = config.topics
+    assert {
+        Source.READINGS: topics.readings_partitions,
+        Source.CAMERA_EVENTS: topics.camera_events_partitions,
+        Source.TICKETS: topics.tickets_partitions,
+    } == PARTITIONS
+    city = config.load_city()
+    assert city.devices_path is not None and city.devices_path.is_relative_to(tmp_path)
+    road, number, _, _ = made.streets.address(0)
+    assert city.addresses is not None
+    assert city.addresses.resolve(f"{road}{number}号").lon is not None, "addresses alone place a ticket"
+
+
+@pytest.fixture(scope="module")
+def looked_at() -> DemoCity:
+    return DemoCity(story(seed=1, city_minutes=4), City.load("shanghai"))
+
+
+def test_the_story_is_seen_from_its_moment_on_at_its_pace(looked_at: DemoCity) -> None:
+    blocks = list(looked_at.blocks())
+    assert all(block.rows.send_ms.min() >= looked_at.from_ms for block in blocks)
+    pace = DemoPace(speed=60.0)
+    due = [due_s for block in blocks for _, due_s in pace.slices(block.rows.send_ms, looked_at.settings.start_ms, 0)]
+    assert due == sorted(due)
+    assert due[0] < 0.2, "it does not wait for what is not shown"
+    on_time = due[round(0.9 * len(due))]  # what is late on purpose comes after the end
+    assert on_time == pytest.approx(0.9 * 4.0, abs=0.4), "four minutes at sixty times the pace"
+
+
+def test_streets_are_flooded_soon_after_it_begins(looked_at: DemoCity) -> None:
+    flooded = [e for e in looked_at.truth() if e.get("should_raise") == "waterlogging"]
+    assert flooded, "nothing to see in the first minutes"
+    assert min(entry["onset_ms"] for entry in flooded) <= looked_at.from_ms + 60_000
+
+
+def test_the_same_evening_is_told_however_long_one_looks() -> None:
+    short, long = story(seed=1, city_minutes=10), story(seed=1, city_minutes=None)
+    assert (short.minutes, long.minutes) == (10 + UNSEEN_MINUTES, 7 * 24 * 60)
+    assert short.with_changes(minutes=long.minutes) == long
+
+
+# --- alerts against the truth ----------------------------------------------------------------------------------------
+
+CELL = City.load("shanghai").grid.cell(121.44, 31.19)
+FAR = City.load("shanghai").grid.cell(121.40, 31.15)
+NOON = 1_752_811_200_000
+HOUR = 3_600_000
+
+
+def happened(**changes: Any) -> Mapping[str, Any]:
+    entry = {"entry": "incident", "id": "fire-1", "type": "fire", "cell": CELL, "begin_ms": NOON - 60_000,
+             "onset_ms": NOON, "end_ms": None, "should_raise": "fire"}  # fmt: skip
+    return entry | changes
+
+
+def raised(at_ms: int, **changes: Any) -> Episode:
+    fields: dict[str, Any] = {"category": "fire", "cell": CELL, "raised_ms": at_ms}
+    return Episode(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("truth", "alerts", "expected"),
+    [
+        ([happened()], [raised(NOON + 90_000)], (1, 1, 0, [90.0])),
+        ([happened()], [raised(NOON - 30_000)], (1, 1, 0, [0.0])),  # seen before it was worth an alert
+        ([happened()], [], (1, 0, 0, [])),
+        ([happened()], [raised(NOON + WITHIN_MS + 1)], (1, 0, 0, [])),  # too late to be of use; but no false alarm
+        ([happened(onset_ms=NOON + HOUR - 60_000)], [], (0, 0, 0, [])),  # the demo ended before anybody could tell
+        ([happened(should_raise=None)], [raised(NOON + 60_000)], (0, 0, 0, [])),  # small, but no invention
+        ([happened()], [raised(NOON, cell=FAR)], (1, 0, 1, [])),
+        ([happened()], [raised(NOON, urgent=True)], (1, 0, 0, [])),  # a caller's word
+        ([happened()], [raised(NOON, category="gas_leak")], (1, 0, 0, [])),
+        ([happened(end_ms=NOON - HOUR)], [raised(NOON + HOUR)], (0, 0, 1, [])),  # over before the demo looked
+        ([{"entry": "device"}], [], (0, 0, 0, [])),
+    ],
+)
+def test_alerts_are_held_against_what_happened(
+    truth: list[Mapping[str, Any]], alerts: list[Episode], expected: tuple[int, int, int, list[float]]
+) -> None:
+    scores = judge(truth, alerts, from_ms=NOON - HOUR // 2, to_ms=NOON + HOUR)
+    fire = scores["fire"]
+    assert (fire.happened, fire.found, sum(score.false for score in scores.values()), fire.delays_s) == expected
+
+
+def test_an_incident_that_began_before_the_demo_looked_is_timed_from_then() -> None:
+    scores = judge([happened(onset_ms=NOON - HOUR)], [raised(NOON + 60_000)], from_ms=NOON, to_ms=NOON + HOUR)
+    assert scores["fire"].delays_s == [60.0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "locale", "spoken"),
+    [(None, "", Lang.ZH), (None, "C.UTF-8", Lang.ZH), (None, "en_GB.UTF-8", Lang.EN), (Lang.ZH, "en_GB", Lang.ZH)],
+)
+def test_it_speaks_chinese_unless_english_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, asked: Lang | None, locale: str, spoken: Lang
+) -> None:
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.delenv("LC_MESSAGES", raising=False)
+    monkeypatch.setenv("LANG", locale)
+    assert language(asked) is spoken
