@@ -8,14 +8,9 @@ at the end everything is counted, held against the truth and stopped.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import typer
@@ -27,6 +22,7 @@ from deploy.console import say
 from deploy.demo_player import Player
 from deploy.demo_screen import Screen
 from deploy.demo_stage import DemoFailed, DemoStopped, Stage, stage
+from deploy.demo_stop import INTERRUPTED, asked_to_stop
 from deploy.demo_story import ROLES, DemoCity, build, story
 from deploy.demo_summary import Counts, Outcome, Summary, broken_chains, dead_by_reason, is_whole
 from deploy.demo_truth import judge
@@ -34,20 +30,19 @@ from deploy.options import Lang
 from deploy.store import open_store
 from streams.clickhouse import Store
 
-INTERRUPTED: Final = 130
 SETTLED_WITHIN_S: Final = 60.0
 """How long after the last record the rest of the way may take, on a busy machine."""
 QUIET_S: Final = 1.0
 """For so long nothing more must have been told before the history is taken to be whole."""
 
 
-def run(*, minutes: float | None, speed: float, seed: int, folder: Path, lang: Lang | None) -> None:
+def run(*, minutes: float | None, speed: float, seed: int, folder: Path, lang: Lang) -> None:
     """Show the demo for `minutes` of the wall clock, None: until it is interrupted, which ends it with 130.
 
     Raises DemoFailed when it does not show what it should.
     """
     began = time.monotonic()
-    screen = Screen(language(lang))
+    screen = Screen(lang)
     settings = story(seed=seed, city_minutes=None if minutes is None else minutes * speed)
     with asked_to_stop() as stop:
         try:
@@ -69,14 +64,6 @@ def run(*, minutes: float | None, speed: float, seed: int, folder: Path, lang: L
     afterwards(screen, staged.file)
     if problems := list(outcome.problems()):
         raise DemoFailed("\n".join(["the demo did not show what it should:", *problems, str(staged.worker.log_path)]))
-
-
-def language(lang: Lang | None) -> Lang:
-    """The language asked for, else Chinese, unless the terminal's locale is English."""
-    if lang is not None:
-        return lang
-    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-    return Lang.EN if locale.lower().startswith("en") else Lang.ZH
 
 
 def _play(screen: Screen, staged: Stage[DemoCity], speed: float, stop: threading.Event, began: float) -> Outcome:
@@ -154,21 +141,3 @@ def afterwards(screen: Screen, file: Path) -> None:
 def shown(file: Path) -> Path:
     """The path as one would type it here."""
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """Set by Ctrl-C or SIGTERM, however often: everything is stopped in order all the same."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if not stop.is_set():
-            say("正在停止 stopping ...", style="yellow")
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -22,6 +23,14 @@ PIPE_WIDTH: Final = 120
 DIM: Final = "bright_black"
 
 
+def language(lang: Lang | None) -> Lang:
+    """The language asked for, else Chinese, unless the terminal's locale is English."""
+    if lang is not None:
+        return lang
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return Lang.EN if locale.lower().startswith("en") else Lang.ZH
+
+
 class Screen:
     """The demo's pages."""
 
@@ -34,6 +43,10 @@ class Screen:
     @property
     def width(self) -> int:
         return min(self.console.width, WIDEST)
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.console.is_terminal
 
     def say(self, zh: str, en: str) -> str:
         return zh if self.lang is Lang.ZH else en

@@ -58,8 +58,25 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    speed: Annotated[float, typer.Option(min=1, max=1_000, help="Times the pace of a real city.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Another one is another city and another evening.")] = 1,
+    speed: Annotated[
+        float | None, typer.Option(min=1, max=1_000, help="Times the pace of a real city; else 60.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Another one is another city and another evening; else 1.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Instead of a simulated city: boston, its real tickets.", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="With --data: folder of the tickets; else the extract that ships.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="With --data: so many tickets.", show_default=False)
+    ] = None,
     data_dir: Annotated[
         Path, typer.Option(help="Directory of its own, made anew each time; the history stays there afterwards.")
     ] = Path(".tongguan/demo"),
@@ -67,10 +84,14 @@ def demo(
         Lang | None, typer.Option(help="Language; else Chinese, unless the terminal is English.", show_default=False)
     ] = None,
 ) -> None:
-    """Show a simulated city on this machine, live on one screen. 本机演示：一座模拟城市的实时运行一屏统览。"""
-    from deploy.demo import run
+    """Show a city on this machine, live on one screen. 本机演示：一座城市的实时运行，一屏统览。"""
+    from deploy.demo_command import Request, run
 
-    run(minutes=minutes, speed=speed, seed=seed, folder=data_dir, lang=lang)
+    run(
+        Request(
+            minutes=minutes, speed=speed, seed=seed, data=data, source=source, limit=limit, folder=data_dir, lang=lang
+        )
+    )
 
 
 @app.command(epilog="Example: tongguan replay tickets_boston --speed 3600 --dry-run")

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.config_load import load_config
 from deploy.console import UsageProblem
-from deploy.demo import language
+from deploy.demo_screen import language
 from deploy.demo_stage import (
     CITY,
     FILE,
