@@ -124,16 +124,24 @@ CREATE OR REPLACE VIEW index_hours
 AS
 WITH
     (
-        SELECT groupArray((
-            version, valid_from, ifNull(valid_to, toDateTime64('2299-12-31 00:00:00', 3, 'UTC')), toString(category),
-            category_weight, toString(indicator), toString(source), kinds, toString(aggregate), toString(per), good, bad, weight
-        )::Tuple(
-            version UInt32, valid_from DateTime64(3, 'UTC'), valid_to DateTime64(3, 'UTC'), category String,
-            category_weight Float64, indicator String, source String, kinds Array(String), aggregate String, per String,
-            good Float64, bad Float64, weight Float64
-        ))
-        FROM v_index_weights
-    ) AS definitions,
+        SELECT mapFromArrays(groupArray(what), groupArray(those))
+        FROM
+        (
+            SELECT
+                -- of a source and kind; of all kinds of a source; and, with no source, of the zeros
+                arrayJoin(arrayConcat([''], arrayMap(one -> concat(source, '/', one), kinds))) AS what,
+                groupArray((
+                    version, valid_from, ifNull(valid_to, toDateTime64('2299-12-31 00:00:00', 3, 'UTC')), toString(category),
+                    category_weight, toString(indicator), toString(aggregate), toString(per), good, bad, weight
+                )::Tuple(
+                    version UInt32, valid_from DateTime64(3, 'UTC'), valid_to DateTime64(3, 'UTC'), category String,
+                    category_weight Float64, indicator String, aggregate String, per String, good Float64, bad Float64,
+                    weight Float64
+                )) AS those
+            FROM v_index_weights
+            GROUP BY what
+        )
+    ) AS definitions_of,
     (
         SELECT mapFromArrays(groupArray(code), groupArray(inhabitants))
         FROM (SELECT code, any(assumeNotNull(population)) AS inhabitants FROM v_jurisdictions WHERE population IS NOT NULL GROUP BY code)
@@ -187,9 +195,9 @@ FROM
             if(value IS NULL, NULL, greatest(0, least(100, 100 * (assumeNotNull(value) - bad) / (good - bad)))) AS score
         FROM index_facts
         ARRAY JOIN arrayFilter(
-            d -> (source = '' OR (d.source = source AND (has(d.kinds, kind) OR has(d.kinds, '*'))))
-                AND hour >= d.valid_from AND hour < d.valid_to,
-            definitions
+            d -> hour >= d.valid_from AND hour < d.valid_to,
+            if(source = '', definitions_of[''],
+               arrayConcat(definitions_of[concat(source, '/', kind)], definitions_of[concat(source, '/*')]))
         ) AS definition
         GROUP BY district, hour, category, indicator
     )
