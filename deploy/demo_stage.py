@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from pydantic import SecretStr
+
 from deploy.config import TongguanConfig
 from deploy.config_load import ENV_PREFIX, load_config
 from deploy.console import UsageProblem
@@ -63,6 +65,7 @@ port = 0
 """
 
 Made = TypeVar("Made")
+Done = TypeVar("Done")
 Step = Callable[[str, str], contextlib.AbstractContextManager[None]]
 
 
@@ -109,29 +112,41 @@ def stage(
         make_fresh(folder)
         file = folder / FILE
         with contextlib.ExitStack() as standing:
-            stack = LocalStack(folder)
-            threads = standing.enter_context(ThreadPoolExecutor(2, thread_name_prefix="stage"))
+            stack = LocalStack(folder, quick=True)
+            assert stack.kafka is not None and stack.clickhouse is not None  # no others are named here
+            threads = standing.enter_context(ThreadPoolExecutor(3, thread_name_prefix="stage"))
             standing.callback(stack.stop)
-            starting = threads.submit(stack.start)
-            standing.callback(_finish, starting)  # what is still starting cannot be stopped
+            # what is still starting cannot be stopped
+            kafka = threads.submit(stack.kafka.start)
+            standing.callback(kafka.exception)
+            clickhouse = threads.submit(stack.clickhouse.start)
+            standing.callback(clickhouse.exception)
             worker = _worker(folder, roles)
             standing.callback(worker.stop)
+
+            def finished(part: Future[Done]) -> Done:
+                while not part.done():
+                    _stop_if(stopping)
+                    _check(worker)
+                    time.sleep(WATCH_S)
+                return part.result()
+
             with step(
-                "准备城市：道路、地址、设备、单位、时限", "making the city: streets, addresses, devices, offices"
+                "准备城市：辖区、单位、时限、设备", "making the city: districts, departments, deadlines, devices"
             ):
                 sections, made = make(folder / CITY)
                 write_settings(file, sections)
                 wanted = load_config(file).config
-            _stop_if(stopping)
             with step("启动 Kafka 与 ClickHouse", "starting Kafka and ClickHouse"):
-                _await(starting, stopping, worker)
+                finished(clickhouse)
+                tables = threads.submit(_make_tables, wanted, stack.clickhouse_url)
+                standing.callback(tables.exception)
+                finished(kafka)
             with step("建立主题与数据表", "creating topics and tables"):
                 apply_topics(stack.kafka_bootstrap, wanted.topic_specs())
                 claim.announce(Endpoints(pid=os.getpid(), kafka=stack.kafka_bootstrap, clickhouse=stack.clickhouse_url))
                 config = with_endpoints(wanted)
-                with open_store(config) as store:
-                    bring_up_to_date(store, config, progress=lambda _: None)
-            _stop_if(stopping)
+                finished(tables)
             with step("启动处理进程：定位、研判、闭环、归档", "starting the worker: locate, join, dispatch, archive"):
                 metrics_url = _wait_until_ready(worker, stopping)
             yield Stage(config, file, worker, metrics_url, made)
@@ -200,17 +215,11 @@ def _check(worker: GuardedProcess) -> None:
         raise DemoFailed(f"the worker ended with status {status}; its log ends:\n{worker.log_tail()}")
 
 
-def _finish(starting: Future[LocalStack]) -> None:
-    """Wait for it, however it ends; `_await` has told its error if the demo came so far."""
-    starting.exception()
-
-
-def _await(starting: Future[LocalStack], stopping: Callable[[], bool], worker: GuardedProcess) -> None:
-    while not starting.done():
-        _stop_if(stopping)
-        _check(worker)
-        time.sleep(WATCH_S)
-    starting.result()
+def _make_tables(wanted: TongguanConfig, url: str) -> None:
+    login = {"url": url, "user": "default", "password": SecretStr("")}
+    config = wanted.model_copy(update={"clickhouse": wanted.clickhouse.model_copy(update=login)})
+    with open_store(config) as store:
+        bring_up_to_date(store, config, progress=lambda _: None)
 
 
 def _wait_until_ready(worker: GuardedProcess, stopping: Callable[[], bool]) -> str:

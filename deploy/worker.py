@@ -108,16 +108,18 @@ class _Worker:
             producer = await stack.enter_async_context(self._producer(stop))
             if stop.is_set():
                 return
-            services = [await stack.enter_async_context(part) for part in self._parts(producer)]
+            services = await _entered(stack, self._parts(producer))
+            if "locate" in self._roles:  # when the frames that it makes have their readers
+                services.append(await stack.enter_async_context(self._locate()))
             log.info("worker: %s running on %s", ", ".join(self._roles), self._bootstrap)
             await self._watch(services, stop)
             log.info("worker: stopping")
         log.info("worker: stopped")
 
     def _parts(self, producer: AIOKafkaProducer) -> list[contextlib.AbstractAsyncContextManager[Service]]:
+        """The Faust apps of the roles, the last of the flow first: they are stopped the other way round."""
         kafka_log = KafkaLog(self._bootstrap, producer, client_options=self._options)
         parts: list[contextlib.AbstractAsyncContextManager[Service]] = []
-        # the last of the flow first: frames find their reader when they come
         if "archive" in self._roles:
             parts.append(self._archive(kafka_log))
         if "dispatch" in self._roles:
@@ -126,8 +128,6 @@ class _Worker:
         if "join" in self._roles:
             parts.append(self._join(kafka_log, producer))
             parts.append(self._urgent(producer))
-        if "locate" in self._roles:
-            parts.append(self._locate())
         return parts
 
     async def _watch(self, services: list[Service], stop: asyncio.Event) -> None:
@@ -351,6 +351,25 @@ class _Worker:
             yield producer
         finally:
             await _within(STOP_WITHIN_S, producer.stop(), "messages not sent")  # it waits for its broker for ever
+
+
+async def _entered(
+    stack: contextlib.AsyncExitStack, parts: Sequence[contextlib.AbstractAsyncContextManager[Service]]
+) -> list[Service]:
+    """Start all of them side by side, since each mostly waits for its group, and leave them to the stack in order.
+
+    When one fails, the others are stopped with the stack; the first failure is raised.
+    """
+    started = await asyncio.gather(*(part.__aenter__() for part in parts), return_exceptions=True)
+    services = []
+    for part, result in zip(parts, started, strict=True):
+        if not isinstance(result, BaseException):
+            stack.push_async_exit(part)
+            services.append(result)
+    for result in started:
+        if isinstance(result, BaseException):
+            raise result
+    return services
 
 
 async def _within(seconds: float, last_work: Awaitable[object], what: str) -> None:

@@ -22,6 +22,7 @@ class LocalStack:
 
     `kafka` (host:port) and `clickhouse` (URL), else the variables above, name services that run already: those are
     taken as they are, never started, never stopped. What is not named starts in `data_dir` and keeps its data there.
+    `quick` is the broker's (see LocalKafka).
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class LocalStack:
         *,
         kafka: str | None = None,
         clickhouse: str | None = None,
+        quick: bool = False,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._given_kafka = kafka or os.environ.get(KAFKA_VARIABLE) or None
         self._given_clickhouse = clickhouse or os.environ.get(CLICKHOUSE_VARIABLE) or None
-        self.kafka = None if self._given_kafka else LocalKafka(Path(data_dir) / "kafka", say=say)
+        self.kafka = None if self._given_kafka else LocalKafka(Path(data_dir) / "kafka", quick=quick, say=say)
         self.clickhouse = None if self._given_clickhouse else LocalClickHouse(Path(data_dir) / "clickhouse")
 
     @property
