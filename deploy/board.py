@@ -12,9 +12,10 @@ by `deploy/board_state.py`; who draws it (rich's Live) asks for lines a few time
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, islice, repeat
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -31,7 +32,10 @@ from schemas.sources import Source
 WIDEST: Final = 160
 """Columns: longer lines are harder to read."""
 LEAST_WIDTH, LEAST_HEIGHT = 40, 12
-BAR_CELLS: Final = 12
+BAR_CELLS, BAR_CELLS_EN = 12, 8
+NAME_CELLS, NAME_CELLS_EN = 9, 12
+USUAL_DISTRICTS: Final = 8
+"""Room for so many is kept until the first index is there."""
 GOOD_SCORE, FAIR_SCORE = 90.0, 75.0
 SHOWN_STATES: Final = (
     State.FILED,
@@ -43,9 +47,7 @@ SHOWN_STATES: Final = (
     State.RETURNED,
     State.CLOSED,
 )
-SLIPS: Final = frozenset(
-    {Step.OVERDUE, Step.ESCALATE, Step.RETURN, Step.VERIFY_FAIL, Step.REMIND, Step.REOPEN, Step.WORSEN}
-)
+SLIPS: Final = frozenset({Step.OVERDUE, Step.ESCALATE, Step.RETURN, Step.VERIFY_FAIL, Step.REMIND, Step.REOPEN})
 """Steps that say that something went wrong, or how it was caught."""
 STATES_EN: Final = {state: state.value.replace("_", " ") for state in State}
 SOURCES: Final = {
@@ -112,27 +114,31 @@ class BoardState:
 
 
 def lines(state: BoardState, lang: Lang, width: int, height: int) -> list[Text]:
-    """The board in at most `height` lines of at most `width` cells. It is never taller than what there is to say."""
+    """The board in `height` lines of at most `width` cells. Each part keeps its place whatever there is to say."""
     width, height = min(max(width, LEAST_WIDTH), WIDEST), max(height, LEAST_HEIGHT)
     drawing = _Drawing(state, lang is Lang.ZH, width)
-    fixed = [*drawing.head(), *drawing.flow()]
-    foot = list(drawing.foot())
-    room = height - len(fixed) - len(foot) - 4  # three headings and the states
-    alert_rows, doing_rows, index_rows = _share(room, len(state.alerts), len(state.doings), drawing.index_rows)
+    above, foot = [*drawing.head(), *drawing.flow()], list(drawing.foot())
+    room = height - len(above) - len(foot) - 4  # three headings and the states
+    index_rows = min(drawing.index_rows, max(1, room // 4))
+    doing_rows = (room - index_rows) // 3
     found = [
-        *fixed,
+        *above,
         drawing.alerts_heading(),
-        *drawing.alerts(alert_rows),
+        *_exactly(room - index_rows - doing_rows, drawing.alerts()),
         drawing.incidents_heading(),
         drawing.states(),
-        *drawing.doings(doing_rows),
+        *_exactly(doing_rows, drawing.doings()),
         drawing.index_heading(),
-        *drawing.districts(index_rows),
+        *_exactly(index_rows, drawing.districts(index_rows)),
+        *foot,
     ]
-    found = found[: height - len(foot)] + foot
     for line in found:
         line.truncate(width, overflow="ellipsis")
     return found
+
+
+def _exactly(rows: int, there: Iterable[Text]) -> Iterator[Text]:
+    yield from islice(chain(there, repeat(Text())), max(rows, 0))
 
 
 def plain_alert(shown: ShownAlert, state: BoardState, lang: Lang) -> Text:
@@ -158,26 +164,13 @@ def plain_status(state: BoardState, lang: Lang) -> Text:
     return Text("- " + " | ".join(part.strip() for part in parts))
 
 
-def _share(room: int, alerts: int, doings: int, districts: int) -> tuple[int, int, int]:
-    """Rows for alerts, doings and districts: half, a quarter, a quarter; what one does not need goes to the others."""
-    room = max(room, 3)
-    rows = [0, 0, 0]
-    wanted, weights = [max(alerts, 1), doings, districts], [2, 1, 1]
-    for _ in range(room):
-        open_ones = [n for n in range(3) if rows[n] < wanted[n]]
-        if not open_ones:
-            break
-        rows[min(open_ones, key=lambda n: rows[n] / weights[n])] += 1
-    return rows[0], rows[1], rows[2]
-
-
 class _Drawing:
     def __init__(self, state: BoardState, zh: bool, width: int) -> None:
         self._state = state
         self._zh = zh
         self._width = width
-        self.columns = max(1, width // 40)  # districts side by side
-        self.index_rows = max(1, -(-len(state.index) // self.columns))
+        self.columns = min(2, max(1, width // 40))  # districts side by side
+        self.index_rows = -(-max(len(state.index), USUAL_DISTRICTS) // self.columns)
 
     def _say(self, zh: str, en: str) -> str:
         return zh if self._zh else en
@@ -205,12 +198,14 @@ class _Drawing:
             f"{self._say(*SOURCES[source])} {_rate(state.rates.get(source, 0.0))}{self._say('/秒', '/s')}"
             for source in Source
         )
-        lag = "  ".join(
-            f"{self._say(*words)} {state.lag_s[step]:.1f} s" for step, words in STEPS.items() if step in state.lag_s
-        )
         line = Text(" " + rates)
-        if lag:
-            line.append(self._say("   滞后 ", "   lag ") + lag, style="bright_black")
+        for number, (step, words) in enumerate(STEPS.items()):
+            if step not in state.lag_s:
+                continue
+            lead = "  " if number else self._say("   滞后 ", "   lag ")
+            part = f"{lead}{self._say(*words)} {_seconds(state.lag_s[step])}"
+            if cell_len(line.plain) + cell_len(part) <= self._width:
+                line.append(part, style="bright_black")
         totals = self._say(
             f"   累计 {state.records:,}  死信 {state.dead:,}", f"   records {state.records:,}  dead {state.dead:,}"
         )
@@ -230,10 +225,10 @@ class _Drawing:
         note = self._say(f"未解除 {active}，累计 {raised}", f"{active} standing, {raised} so far")
         return self._heading(self._say("告警", "Alerts"), note)
 
-    def alerts(self, rows: int) -> Iterator[Text]:
+    def alerts(self) -> Iterator[Text]:
         if not self._state.alerts:
             yield Text(self._say(" 暂无告警", " none yet"), style="bright_black")
-        for shown in self._state.alerts[:rows]:
+        for shown in self._state.alerts:
             yield self.alert(shown)
 
     def alert(self, shown: ShownAlert) -> Text:
@@ -247,9 +242,9 @@ class _Drawing:
             style="green" if cleared else SEVERITY_STYLE.get(alert.severity, ""),
         )
         if place:
-            line.append(f" {safe(place)}", style="magenta")
+            line.append(f" {safe(place)} ", style="magenta")
         if shown.times > 1:
-            line.append(f" ×{shown.times}", style="bold")
+            line.append(self._say(f" {shown.times} 人来电", f" {shown.times} calls"), style="bold")
         return line.append(f" {safe(self._say(alert.sentence_zh, alert.sentence_en))}", style="dim" if cleared else "")
 
     # --- incidents ---------------------------------------------------------------------------------------------------
@@ -258,7 +253,8 @@ class _Drawing:
         state = self._state
         judged = state.kept + state.missed
         share = f"{100 * state.kept / judged:.0f} %" if judged else "-"
-        note = self._say(f"按时率 {share}", f"deadlines kept {share}")
+        opened = sum(state.states.values())
+        note = self._say(f"立案 {opened}，期限按时率 {share}", f"{opened} opened, deadlines kept {share}")
         return self._heading(self._say("事件闭环", "Incidents"), note)
 
     def states(self) -> Text:
@@ -269,8 +265,8 @@ class _Drawing:
         late = self._state.overdue
         return line.append(self._say(f"超时 {late}", f"overdue {late}"), style="bold red" if late else "bright_black")
 
-    def doings(self, rows: int) -> Iterator[Text]:
-        for change in self._state.doings[:rows]:
+    def doings(self) -> Iterator[Text]:
+        for change in self._state.doings:
             yield self.doing(change)
 
     def doing(self, change: IncidentChange) -> Text:
@@ -299,21 +295,26 @@ class _Drawing:
         for first in range(0, len(shown), self.columns):
             line = Text()
             for district in shown[first : first + self.columns]:
-                cell = self._district(district)
+                cell = self._district(district, each - 1)
                 cell.truncate(each - 1, overflow="ellipsis")
                 line.append(cell).append(" " * (each - cell_len(cell.plain)))
             line.rstrip()
             yield line
 
-    def _district(self, district: District) -> Text:
+    def _district(self, district: District, width: int) -> Text:
+        """Name, score, a bar, and as many of the categories that pull it down as there is room for."""
         style = "green" if district.score >= GOOD_SCORE else "yellow" if district.score >= FAIR_SCORE else "red"
-        filled = round(BAR_CELLS * district.score / 100)
+        cells = BAR_CELLS if self._zh else BAR_CELLS_EN
+        filled = round(cells * district.score / 100)
         name = self._say(district.name_zh, district.name_en)
-        line = Text(" " + set_cell_size(safe(name), 9)).append(f"{district.score:5.1f} ", style=style)
-        line.append("━" * filled, style=style).append("━" * (BAR_CELLS - filled), style="bright_black")
-        if district.weak and district.score < GOOD_SCORE:
-            zh, en, score = district.weak[0]
-            line.append(f" {self._say(zh, en)} {score:.0f}", style="bright_black")
+        line = Text(" " + set_cell_size(safe(name), NAME_CELLS if self._zh else NAME_CELLS_EN)).append(
+            f"{district.score:5.1f} ", style=style
+        )
+        line.append("━" * filled, style=style).append("─" * (cells - filled), style="bright_black")
+        for zh, en, score in district.weak:
+            part = f" {self._say(zh, en)} {score:.0f}"
+            if score < GOOD_SCORE and cell_len(line.plain) + cell_len(part) <= width:
+                line.append(part, style="bright_black")
         return line
 
     # --- foot --------------------------------------------------------------------------------------------------------
@@ -321,6 +322,10 @@ class _Drawing:
     def foot(self) -> Iterator[Text]:
         if words := self._say(self._state.footer_zh, self._state.footer_en):
             yield Text(f" {words}", style="bright_black")
+
+
+def _seconds(lag_s: float) -> str:
+    return f"{lag_s:.1f}s" if lag_s < 10 else f"{lag_s:.0f}s"
 
 
 def _rate(per_second: float) -> str:

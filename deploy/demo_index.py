@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from deploy.board import District
@@ -9,7 +10,7 @@ from streams.clickhouse import Store
 from topology.city import City
 
 HOUR_MS: Final = 3_600_000
-WEAK: Final = 2
+WEAK: Final = 3
 SQL: Final = """\
 SELECT district, category, category_zh, score
 FROM v_city_index_categories
@@ -20,8 +21,11 @@ SELECT district, score FROM v_city_index
 WHERE hour = toDateTime(intDiv({at_ms:Int64}, 3600000) * 3600, 'UTC') AND score IS NOT NULL"""
 
 
-def read_index(store: Store, city: City, at_ms: int) -> tuple[int, list[District]] | None:
-    """(beginning of the hour, its districts, the lowest first); None while there are no figures. Raises StoreError."""
+def read_index(store: Store, city: City, at_ms: int, districts: Collection[str]) -> tuple[int, list[District]] | None:
+    """(beginning of the hour, its districts, the lowest first); None while there are no figures. Raises StoreError.
+
+    Only `districts` (Chinese names): in the others there are no sensors here, and nothing happens.
+    """
     scores = {str(district): float(score) for district, score in store.rows(SCORES_SQL, {"at_ms": at_ms})}
     if not scores:
         return None
@@ -31,7 +35,7 @@ def read_index(store: Store, city: City, at_ms: int) -> tuple[int, list[District
     found = []
     for code, score in scores.items():
         entry = city.jurisdictions.find(code, at_ms)
-        if entry is not None:
+        if entry is not None and entry.name_zh in districts:
             name_en = entry.name_en or entry.name_zh
             found.append(District(entry.name_zh, name_en, score, tuple(weak.get(code, ())[:WEAK])))
     found.sort(key=lambda district: district.score)

@@ -44,7 +44,7 @@ LOOK_S: Final = 0.1
 
 
 class Player:
-    """One run. `on_alert` and `on_change` hear of what the board may miss."""
+    """One run: what `watch` hears of, and the actions and the time that go back in."""
 
     def __init__(
         self,
@@ -245,13 +245,13 @@ class Player:
     async def _ask_index(self) -> None:
         """The index by district, in a thread: the board does not wait for it."""
         store = open_store(self._staged.config)
-        city = self._watch.city
+        city, districts = self._watch.city, set(self._city.streets.district)
         try:
             while True:
                 await asyncio.sleep(INDEX_EVERY_S)
                 try:
                     found: tuple[int, list[District]] | None
-                    found = await asyncio.to_thread(read_index, store, city, self._fed_ms)
+                    found = await asyncio.to_thread(read_index, store, city, self._fed_ms, districts)
                 except StoreError:
                     continue  # asked again soon; a history that stays away is found in the end
                 if found is not None:

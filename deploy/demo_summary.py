@@ -201,6 +201,8 @@ class Summary:
         self._screen.heading("时限：按时 / 应办", "deadlines: kept / due")
         rows = []
         for level, stages in self._outcome.watch.deadlines():
+            if not any(place.kept + place.missed for place in stages.values()):
+                continue
             cells = []
             for stage in STAGES:
                 place = stages[stage]
