@@ -64,7 +64,7 @@ def run(*, tickets_from: Path | None, limit: int | None, folder: Path, lang: Lan
             raise typer.Exit(INTERRUPTED) from None
     verdicts = compare(tickets, played.outcomes)
     _sum_up(screen, played, verdicts, time.monotonic() - began)
-    problems = list(_problems(played, verdicts))
+    problems = problems_of(played, verdicts)
     if stored != played.outcomes:
         differ = [name for name, outcome in played.outcomes.items() if stored.get(name, "none") != outcome]
         problems.append(f"{len(differ)} outcomes in the history differ from those on the topic, such as {differ[:3]}")
@@ -177,7 +177,7 @@ def _sum_up(screen: Screen, played: Played, verdicts: Verdicts, total_s: float) 
         )
 
 
-def _problems(played: Played, verdicts: Verdicts) -> list[str]:
+def problems_of(played: Played, verdicts: Verdicts) -> list[str]:
     sure = verdicts.lines[Kind.CLOSED_WITH_DEADLINE]
     problems = []
     if verdicts.missing:

@@ -73,7 +73,7 @@ def figure(text: str, words: str) -> int:
 
 
 def test_the_demo_ends_by_itself_with_a_summary_in_which_every_figure_agrees(tmp_path: Path) -> None:
-    with demo(tmp_path, "--minutes", "0.25", "--speed", "120", "--lang", "en") as process:
+    with demo(tmp_path, "--minutes", "0.15", "--speed", "150", "--lang", "en") as process:
         text, _ = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, text
     assert figure(text, "records sent") == figure(text, "observations archived") + figure(text, "dead letters")
@@ -91,6 +91,16 @@ def test_the_demo_ends_by_itself_with_a_summary_in_which_every_figure_agrees(tmp
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert asked.stdout.splitlines()[1:] == [str(figure(text, "opened"))], asked.stderr
+
+
+def test_on_bostons_real_tickets_the_loop_comes_to_the_citys_own_verdicts(tmp_path: Path) -> None:
+    with demo(tmp_path, "--data", "boston", "--limit", "300", "--lang", "en") as process:
+        text, _ = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, text
+    (sure,) = re.findall(r"decided by the two alone +(\d+) +(\d+) +100.0 %", text)
+    assert sure[0] == sure[1] and int(sure[0]) > 100
+    assert not re.search(r"Traceback|WARNING|ERROR", text)
+    assert no_process_names(tmp_path, within_s=0)
 
 
 def test_ctrl_c_in_the_middle_stops_everything(tmp_path: Path) -> None:
