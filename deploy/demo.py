@@ -112,7 +112,7 @@ def _outcome(
 def where_to_look(screen: Screen, staged: Stage[DemoCity]) -> None:
     """While it runs, from another terminal."""
     file = shown(staged.file)
-    screen.line("另开终端可看 in another terminal:", "in another terminal:")
+    screen.line("另开终端可看：", "in another terminal:")
     screen.facts(
         (
             ("看告警", "alerts", f"tongguan tail alerts -c {file}"),

@@ -165,7 +165,14 @@ def _sum_up(screen: Screen, played: Played, verdicts: Verdicts, total_s: float) 
             ("闭环操作", "actions of the loop", f"{played.actions:,}"),
             ("事件变更", "changes of incidents", f"{played.changes:,}"),
             ("被拒操作", "actions refused", f"{played.refused:,}"),
-            ("用时", "time", f"{played.seconds:.1f} s / {total_s:.1f} s"),
+            (
+                "用时",
+                "time",
+                screen.say(
+                    f"回放 {played.seconds:.1f} s，含启动与停止 {total_s:.1f} s",
+                    f"{played.seconds:.1f} s, with start and stop {total_s:.1f} s",
+                ),
+            ),
         )
     )
     sure = verdicts.lines[Kind.CLOSED_WITH_DEADLINE]

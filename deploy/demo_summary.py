@@ -151,7 +151,14 @@ class Summary:
                 ("归档观测", "observations archived", f"{outcome.counts.observations:,}"),
                 ("死信", "dead letters", f"{outcome.counts.dead:,}" + (f"  {reasons}" if reasons else "")),
                 ("首条告警", "first alert after the start", first),
-                ("用时", "time", f"{outcome.running_s:.1f} s / {outcome.total_s:.1f} s"),
+                (
+                    "用时",
+                    "time",
+                    say(
+                        f"演示 {outcome.running_s:.1f} s，含启动与停止 {outcome.total_s:.1f} s",
+                        f"{outcome.running_s:.1f} s, with start and stop {outcome.total_s:.1f} s",
+                    ),
+                ),
             )
         )
 
