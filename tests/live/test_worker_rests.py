@@ -48,7 +48,8 @@ async def test_sigterm_in_mid_stream_ends_cleanly_and_the_second_start_has_littl
         assert read_again < 0.02 * len(city.sent), "the second start read again what the first had acknowledged"
         log = second.log_of_this_life
         assert log.count("restored") >= SHARDS - 1, log  # one shard may have had no frame before the stop
-        assert "again" not in log and "Traceback" not in second.log, log
+        # the archive may do one batch again: a frame that came between its last flush and its end
+        assert "reading frames" not in log and "Traceback" not in second.log, log
 
 
 async def test_a_silent_partition_and_a_source_without_any_record_do_not_hold_alerts_back(
