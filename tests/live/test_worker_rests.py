@@ -49,7 +49,7 @@ async def test_sigterm_in_mid_stream_ends_cleanly_and_the_second_start_has_littl
         log = second.log_of_this_life
         assert log.count("restored") >= SHARDS - 1, log  # one shard may have had no frame before the stop
         # the archive may do one batch again: a frame that came between its last flush and its end
-        assert "reading frames" not in log and "Traceback" not in second.log, log
+        assert "reading messages" not in log and "Traceback" not in second.log, log
 
 
 async def test_a_silent_partition_and_a_source_without_any_record_do_not_hold_alerts_back(
