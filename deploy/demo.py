@@ -94,7 +94,8 @@ def _play(screen: Screen, staged: Stage[DemoCity], speed: float, stop: threading
 def _outcome(
     store: Store, simulated: DemoCity, watch: CityWatch, player: Player, began: float, running_s: float
 ) -> Outcome:
-    scores = judge(simulated.truth(), watch.episodes, from_ms=simulated.from_ms, to_ms=player.city_ms)
+    to_ms = min(player.city_ms, simulated.settings.end_ms)  # what is late on purpose is sent after the end
+    scores = judge(simulated.truth(), watch.episodes, from_ms=simulated.from_ms, to_ms=to_ms)
     first_s = None if watch.first_alert_s is None else watch.first_alert_s - began
     return Outcome(
         sent=player.sent.records,

@@ -11,7 +11,9 @@ from schemas.sources import Source
 
 FAR_LON, FAR_LAT = 116.3913, 39.9075
 """Far outside the city: another city's feed in the wrong topic."""
-AHEAD_MS: Final = 48 * 3_600_000
+AHEAD_MS: Final = 40 * 365 * 86_400_000
+"""Far enough to lie in the future on the day on which a run of the past is sent: nearer, it would be believed, and push
+the event time of its partition so far that everything after it is late."""
 TOO_LARGE: Final = 70_000
 TOO_DEEP: Final = 80
 

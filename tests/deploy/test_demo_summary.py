@@ -74,6 +74,7 @@ def test_it_says_what_came_of_it_in_both_languages() -> None:
     ("changes", "says"),
     [
         ({"sent": 101}, "101 records sent, but 97 archived and 3 dead: 1 are missing"),
+        ({"counts": Counts(97, 3, 1, late=50)}, "50 of 97 observations came late, more than 5%"),
         ({"broken": ["20260701-1: does not follow"]}, "does not follow"),
         ({"watch": CityWatch(loop_city())}, "no alert was raised"),
     ],

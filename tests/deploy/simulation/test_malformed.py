@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from deploy.simulation.malformed import AHEAD_MS, DECODES, FAR_LON, SPOILERS, spoil
+from deploy.simulation.settings import START_MS
 from schemas.decode import decode
 from schemas.errors import BadRecord
+from schemas.raw import MAX_EVENT_MS
 from schemas.sources import Source
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -43,3 +45,7 @@ def test_a_spoilt_record_is_refused(kind: str, source: Source, payload: bytes) -
 @pytest.mark.parametrize(("source", "payload"), CASES)
 def test_the_records_that_are_spoilt_here_were_good(source: Source, payload: bytes) -> None:
     assert decode(source, payload, ZONE).event_at_ms == AT_MS
+
+
+def test_a_clock_far_ahead_is_in_the_future_for_many_years_to_come_and_still_a_time() -> None:
+    assert 2_840_140_800_000 < START_MS + AHEAD_MS < MAX_EVENT_MS, "from 2060 on a run of today would be believed"
