@@ -36,7 +36,7 @@ SETTLED_WITHIN_S: Final = 60.0
 LOOK_S: Final = 0.5
 REDRAWN_EVERY_S: Final = 0.25
 LINE_EVERY_S: Final = 5.0
-BAR: Final = 30
+BAR: Final = 12
 VERDICT_WORDS: Final = {"ONTIME": ("按时", "on time"), "OVERDUE": ("超时", "overdue")}
 
 
