@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from deploy.console import TongguanGroup, out
-from deploy.options import Format, Lang
+from deploy.main_city import city_app
+from deploy.main_loop import act, incidents_app
+from deploy.options import AsJson, ConfigFile, Format, Lang, Limit
 
 EXIT_CODES = "Exit codes: 0 done; 1 found problems; 2 wrong usage or configuration; 3 Kafka or ClickHouse away."
 
@@ -26,10 +28,8 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Kafka topics. 管理 Kafka 主题。")
-incidents_app = typer.Typer(no_args_is_help=True, help="Incidents of the closed loop. 查看与核验闭环事件。")
 letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be used. 查看与重投死信。")
 config_app = typer.Typer(no_args_is_help=True, help="The configuration. 查看与检查配置。")
-city_app = typer.Typer(no_args_is_help=True, help="City folders. 新建与检查城市目录。")
 app.add_typer(topics_app, name="topics")
 app.add_typer(city_app, name="city")
 app.add_typer(incidents_app, name="incidents")
@@ -37,14 +37,6 @@ app.add_typer(letters_app, name="dead-letters")
 app.add_typer(config_app, name="config")
 
 ALL_ROLES = "locate,join,dispatch,archive"
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="Configuration file; else $TONGGUAN_CONFIG, else ./tongguan.toml.", show_default=False
-    ),
-]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after this many.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
 
 
 @app.command(epilog="Example: tongguan demo --minutes 5 --lang en")
@@ -248,138 +240,10 @@ def tail(
     run(config, topic, wanted=wanted, since=since, once=once, limit=limit, lang=lang, as_json=as_json)
 
 
-@app.command(
+app.command(
     epilog="Example: tongguan act 20260701-5d0c9a3b71e4 accept --actor xh-water-017 --role handler "
     "--department xuhui-water"
-)
-def act(
-    incident: Annotated[str, typer.Argument(help="The incident's id; with --ticket, a ticket that it holds.")],
-    action: Annotated[
-        str, typer.Argument(help="accept, finish, verify_pass, ... or in Chinese: 接单, 处置完成, 核查通过.")
-    ],
-    actor: Annotated[str, typer.Option(help="Who asks: a staff number.")],
-    role: Annotated[str, typer.Option(help="operator, dispatcher, handler, verifier, supervisor or front_line.")],
-    config: ConfigFile = None,
-    ticket: Annotated[bool, typer.Option("--ticket", help="INCIDENT is the id of a ticket.")] = False,
-    department: Annotated[str | None, typer.Option(help="The actor's department.", show_default=False)] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, in words.", show_default=False)] = None,
-    result: Annotated[str | None, typer.Option(help="For finish: what came of it.", show_default=False)] = None,
-    to_department: Annotated[
-        str | None, typer.Option(help="For dispatch, transfer, whistle: who shall have it.", show_default=False)
-    ] = None,
-    departments: Annotated[
-        str | None, typer.Option(help="For whistle: who is called, with commas between.", show_default=False)
-    ] = None,
-    into: Annotated[
-        str | None, typer.Option(help="For merge: the incident that takes it in.", show_default=False)
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="For suspend: a time, or 2h for in two hours.", show_default=False)
-    ] = None,
-    category: Annotated[str | None, typer.Option(help="For correct: the type.", show_default=False)] = None,
-    severity: Annotated[int | None, typer.Option(min=1, max=4, help="For correct.", show_default=False)] = None,
-    lon: Annotated[float | None, typer.Option(help="For correct, WGS-84.", show_default=False)] = None,
-    lat: Annotated[float | None, typer.Option(help="For correct, WGS-84.", show_default=False)] = None,
-    at: Annotated[
-        str | None, typer.Option(help="When it was done: a time, or 10m ago; else now.", show_default=False)
-    ] = None,
-    expected_revision: Annotated[
-        int | None, typer.Option(min=0, help="Refuse it when the incident changed since this.", show_default=False)
-    ] = None,
-    action_id: Annotated[
-        str | None, typer.Option(help="An id of your own: sent twice it is done once.", show_default=False)
-    ] = None,
-    wait: Annotated[float, typer.Option(min=0, max=600, help="Seconds to wait for the answer; 0: do not.")] = 15,
-    lang: Annotated[Lang | None, typer.Option(help="Language; else that of the terminal.", show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Do something to an incident and see the answer; ends with 1 when it is refused. 对事件执行操作并等待答复。"""
-    from deploy.act import Request, run
-
-    request = Request(
-        incident=incident,
-        action=action,
-        actor=actor,
-        role=role,
-        by_ticket=ticket,
-        department=department,
-        reason=reason,
-        result=result,
-        to_department=to_department,
-        departments=[word.strip() for word in (departments or "").split(",") if word.strip()],
-        into=into,
-        until=until,
-        category=category,
-        severity=severity,
-        lon=lon,
-        lat=lat,
-        at=at,
-        expected_revision=expected_revision,
-        action_id=action_id,
-    )
-    run(config, request, wait_s=wait, lang=lang, as_json=as_json)
-
-
-@incidents_app.command("list", epilog="Example: tongguan incidents list --overdue --lang zh")
-def incidents_list(
-    config: ConfigFile = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only in this state; may be given more than once.", show_default=False)
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
-    type: Annotated[str | None, typer.Option(help="Only of this type.", show_default=False)] = None,
-    lead: Annotated[str | None, typer.Option(help="Only with this department.", show_default=False)] = None,
-    district: Annotated[str | None, typer.Option(help="Only in the district of this code.", show_default=False)] = None,
-    overdue: Annotated[bool, typer.Option("--overdue", help="Only past a deadline.")] = False,
-    since: Annotated[
-        str | None, typer.Option(help="Only changed from then on (10m, 2h, a time).", show_default=False)
-    ] = None,
-    limit: Limit = None,
-    lang: Annotated[Lang | None, typer.Option(help="Language; else that of the terminal.", show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the incidents that are open, the worst first. 列出未结事件，最紧迫的在前。"""
-    from deploy.incidents import list_
-
-    list_(
-        config,
-        states=state or (),
-        everything=everything,
-        type=type,
-        lead=lead,
-        district=district,
-        overdue=overdue,
-        since=since,
-        limit=limit,
-        lang=lang,
-        as_json=as_json,
-    )
-
-
-@incidents_app.command("show", epilog="Example: tongguan incidents show 20260701-5d0c9a3b71e4")
-def incidents_show(
-    incident: Annotated[str, typer.Argument(help="Its id, the beginning of it, or a ticket that it holds.")],
-    config: ConfigFile = None,
-    lang: Annotated[Lang | None, typer.Option(help="Language; else that of the terminal.", show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show one incident: its history, tickets, notifications, and what may be done now. 查看一件事件的全过程。"""
-    from deploy.incidents import show
-
-    show(config, incident, lang=lang, as_json=as_json)
-
-
-@incidents_app.command("verify", epilog="Example: tongguan incidents verify")
-def incidents_verify(
-    incident: Annotated[
-        str | None, typer.Argument(help="Only this one, as for show; else all.", show_default=False)
-    ] = None,
-    config: ConfigFile = None,
-) -> None:
-    """Prove that no record of the history was changed, dropped or added; ends with 1 if so. 核验事件摘要链。"""
-    from deploy.incident_chain import verify
-
-    verify(config, incident)
+)(act)
 
 
 @app.command(epilog='Example: tongguan sql "SELECT kind, count() FROM v_observations GROUP BY kind" --format csv')
@@ -442,71 +306,6 @@ def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
     from deploy.doctor import run
 
     run(config, as_json=as_json)
-
-
-@city_app.command(
-    "new", epilog="Example: tongguan city new --from districts.geojson --datum GCJ-02 --code-field adcode hangzhou"
-)
-def city_new(
-    folder: Annotated[Path, typer.Argument(help="Folder to make; it must not exist, or be empty.")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="GeoJSON file of boundaries, of any level.", show_default=False)
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option(help="Instead: west,south,east,north in degrees of WGS-84.", show_default=False),
-    ] = None,
-    datum: Annotated[
-        str | None,
-        typer.Option(help="WGS-84, CGCS2000, GCJ-02 or BD-09; else as the file says.", show_default=False),
-    ] = None,
-    code_field: Annotated[str, typer.Option(help="Property with the official code.")] = "code",
-    name_field: Annotated[str, typer.Option(help="Property with the name.")] = "name",
-    level: Annotated[
-        str | None,
-        typer.Option(help="Level of all features; else their own, or as their codes say.", show_default=False),
-    ] = None,
-    code: Annotated[str | None, typer.Option(help="Code of the city.", show_default=False)] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the city.", show_default=False)] = None,
-    name_en: Annotated[str | None, typer.Option(help="Its English name.", show_default=False)] = None,
-    zone: Annotated[str | None, typer.Option(help="Its time zone.", show_default=False)] = None,
-    cell_m: Annotated[float, typer.Option(min=1, max=100_000, help="Edge of a cell in metres.")] = 100.0,
-) -> None:
-    """Make a city folder from boundaries or a box, whole or not at all. 由边界文件或经纬度范围新建城市目录。"""
-    from deploy.city import box_of, new
-    from topology.city_new import Request
-
-    new(
-        Request(
-            folder=folder,
-            source=source,
-            box=None if box is None else box_of(box),
-            datum=datum,
-            code_field=code_field,
-            name_field=name_field,
-            level=level,
-            code=code,
-            name_zh=name,
-            name_en=name_en,
-            zone=zone,
-            cell_m=cell_m,
-        )
-    )
-
-
-@city_app.command("check", epilog="Example: tongguan city check shanghai --json")
-def city_check(
-    folder: Annotated[
-        str | None,
-        typer.Argument(help="City folder, or the name of one that ships; else the configured one.", show_default=False),
-    ] = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Name every problem of a city folder, with file and line. Ends with 1 if any. 检查城市目录，逐行列出问题。"""
-    from deploy.city import check
-
-    check(folder, config, as_json=as_json)
 
 
 @config_app.command("show", epilog="Example: tongguan config show --json")

@@ -6,10 +6,22 @@ import os
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
+import typer
+
 from deploy.console import UsageProblem
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Configuration file; else $TONGGUAN_CONFIG, else ./tongguan.toml.", show_default=False
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after this many.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
 
 _SPAN: Final = re.compile(r"(\d{1,9})\s*([smhd])")
 _SPAN_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -7,6 +7,7 @@ from it (a queue, soot) spreads by the model that carries it. Times are seconds 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,7 +28,7 @@ LATEST: Final = 0.55
 
 
 @dataclass(slots=True, kw_only=True)
-class Incident:
+class Incident(ABC):
     """One incident; subclasses know its course. `severity` (0..1) is how much of it people notice."""
 
     kind: str  # as in the truth file
@@ -58,9 +59,9 @@ class Incident:
         level = self.course((now_ms - self.begins_ms) / 1000.0, dt_s, fields, open_share)
         self.follow(now_ms, level)
 
+    @abstractmethod
     def course(self, t_s: float, dt_s: float, fields: Fields, open_share: Floats) -> float:
         """Change the world; returns how bad it is, 1 being what is surely worth an alert, negative when it is over."""
-        raise NotImplementedError
 
     def follow(self, now_ms: int, level: float) -> None:
         """Keep onset, peak and end from the level."""

@@ -26,7 +26,7 @@ from tests.deploy.replay.made_up import write
 from topology.city import City
 
 ARRIVED_MS = 1_790_000_000_000
-WHOLE = Path("/work/shared/data")
+WHOLE = Path(__file__).resolve().parents[4] / "shared" / "data"  # beside the checkout, where there is one
 
 
 @pytest.fixture(scope="module")

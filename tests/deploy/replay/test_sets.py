@@ -24,7 +24,7 @@ from schemas.sources import Source
 from tests.deploy.replay.made_up import metr_la, tickets_la
 
 CUTS = Path(__file__).parents[2] / "data" / "replay"
-WHOLE = Path("/work/shared/data")
+WHOLE = Path(__file__).resolve().parents[4] / "shared" / "data"  # beside the checkout, where there is one
 SETS = (
     "camera_deepstream", "camera_frigate", "camera_opendatacam", "sensors_beijing_air", "sensors_melbourne_pedestrian",
     "sensors_metr_la", "tickets_boston", "tickets_la", "tickets_nyc",
