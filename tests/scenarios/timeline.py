@@ -40,7 +40,7 @@ class Story:
     detectors: Mapping[str, Mapping[str, Any]]
     events: list[tuple[float, Source, int, dict[str, Any]]] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
-    tickets: list[tuple[float, bytes | memoryview]] = field(default_factory=list)  # minute and frame of placed tickets, for the loop
+    tickets: list[tuple[float, bytes | memoryview]] = field(default_factory=list)  # minute and frame, for the loop
     minute: float = 0.0
 
     def at(self, minute: float) -> Self:

@@ -22,14 +22,19 @@ Blocks = list[tuple[Source, int, list[DecodedRow]]]
 Read = tuple[int, pa.RecordBatch, Piece]
 
 
-def build(tables: Tables, blocks: Blocks, **limits: int) -> tuple[list[Placed], list[Read]]:
+def build(
+    tables: Tables, blocks: Blocks, *, max_rows: int = 65_536, max_bytes: int = 8 * 1024 * 1024
+) -> tuple[list[Placed], list[Read]]:
     """Place and frame; every batch goes through its encoding before the next one is asked for."""
     placer = tables.placer(LocateSettings())
     placed = [
         placer.place(tables.columns(rows, source=source, partition=partition), WatermarkState())[0]
         for source, partition, rows in blocks
     ]
-    return placed, read(FrameBuilder(SHARDS.count, tables.kinds, tables.units, tables.device_types, **limits), placed)
+    builder = FrameBuilder(
+        SHARDS.count, tables.kinds, tables.units, tables.device_types, max_rows=max_rows, max_bytes=max_bytes
+    )
+    return placed, read(builder, placed)
 
 
 def read(builder: FrameBuilder, placed: Sequence[Placed]) -> list[Read]:
