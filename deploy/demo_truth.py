@@ -48,10 +48,6 @@ class Score:
     delays_s: list[float] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)  # names of the incidents
 
-    @property
-    def median_delay_s(self) -> float | None:
-        return median(self.delays_s) if self.delays_s else None
-
 
 class Episodes:
     """Alerts by id, kept up from their records."""

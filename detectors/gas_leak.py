@@ -21,7 +21,7 @@ from schemas.sources import Source
 
 TRUST_READING, TRUST_TRACE, TRUST_TICKET = 0.7, 0.4, 0.4
 MOST_TICKETS = 3  # later callers repeat the first ones
-SMELT, FIRST_ALARM, SECOND_ALARM = 2, 3, 4  # severities
+LEAST_SEVERITY = 2  # of what is smelt only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class GasLeak(SignDetector[GasLeakSettings]):
 
     def grade(self, look: Look, kinds: Ints) -> Ints:
         gas = look.values["gas_lel_percent"]
-        return SMELT + (gas >= self.settings.raise_at).astype(np.int64) + (gas >= self.settings.severe_at)
+        return LEAST_SEVERITY + (gas >= self.settings.raise_at).astype(np.int64) + (gas >= self.settings.severe_at)
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -20,7 +20,6 @@ REQUIRED: Final = ("category", "severity", "accept", "handle", "verify", "clock"
 OPTIONAL: Final = ("why",)
 ANY: Final = "*"
 ANY_SEVERITY: Final = 0
-SEVERITIES: Final = (1, 2, 3, 4)
 MAX_MS: Final = 5 * 366 * 86_400_000
 """Five years; the longest real ones are tree care and building permits of a year or two."""
 

@@ -35,7 +35,6 @@ MAX_NUMBER: Final = 999
 DISTRICT_DIGITS: Final = 6
 SUBDISTRICT_DIGITS: Final = 9
 COMMUNITY_DIGITS: Final = 12
-UNIT_DIGITS: Final = 15
 
 IntArray = npt.NDArray[np.int64]
 

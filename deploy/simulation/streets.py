@@ -52,7 +52,6 @@ class Streets:
     lon: Floats
     lat: Floats
     cell: npt.NDArray[np.int64]
-    elevation_m: Floats
     area_m2: Floats  # of the catchment
     before: Index  # upstream in the traffic, -1 at a road's end
     downhill: Index  # where surface water runs, -1: it stays (a low spot) or runs into the river
@@ -121,7 +120,7 @@ def build_streets(
             basin[downhill[node]] += basin[node]
     return Streets(
         roads=tuple(roads), west=settings.west, south=settings.south, metres_lon=metres_lon, metres_lat=metres_lat,
-        road=road, along_m=along, x=x, y=y, lon=lon, lat=lat, cell=grid.cells_of(lon, lat), elevation_m=elevation,
+        road=road, along_m=along, x=x, y=y, lon=lon, lat=lat, cell=grid.cells_of(lon, lat),
         area_m2=area, before=before, downhill=downhill, basin_m2=basin, drain=drain, drain_order=order,
         design_mm_h=design, low_spots=low,
         district=tuple(district_of(float(a), float(b)) if district_of else "" for a, b in zip(lon, lat, strict=True)),

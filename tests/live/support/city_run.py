@@ -25,6 +25,7 @@ from streams.topics import TopicNames, apply
 from tests.live.support import small_city
 from tests.live.support.city_worker import ROLES, CityWorker
 from tests.live.support.small_city import GRID, PARTITIONS, SHARDS, Record
+from tests.live.support.topic_messages import messages_of
 
 WITHIN_S: Final = 60.0
 SESSION_S: Final = (
@@ -158,20 +159,7 @@ class CityRun:
 
     async def read_all(self, topic: str, partitions: int) -> list[Any]:
         """Every message of a topic that is there now."""
-        places = [TopicPartition(topic, p) for p in range(partitions)]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-            messages: list[Any] = []
-            await consumer.seek_to_beginning(*places)
-            while any([await consumer.position(place) < end for place, end in ends.items()]):
-                for found in (await consumer.getmany(timeout_ms=200)).values():
-                    messages += found
-            return messages
-        finally:
-            await consumer.stop()
+        return await messages_of(self.bootstrap, topic, partitions)
 
     async def alerts(self) -> list[Alert]:
         """What was told, in the order of each partition; an alert may be told twice, but not in two ways."""

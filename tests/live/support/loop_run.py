@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from deploy.config import TongguanConfig
 from schemas.action import ActionName, ActionRecord, Role, encode_action
@@ -25,6 +25,7 @@ from streams.topics import TopicNames, apply
 from tests.live.support import small_city
 from tests.live.support.city_worker import CityWorker
 from tests.live.support.small_city import GRID
+from tests.live.support.topic_messages import messages_of
 from tests.support.ticket_frames import PlacedTicket, ticket_frame
 
 PARTITIONS: Final = 2
@@ -157,20 +158,8 @@ class LoopRun:
 
     async def read(self, topic: str, partitions: int) -> list[Any]:
         """Every message of a topic that is there now, partition by partition."""
-        places = [TopicPartition(topic, p) for p in range(partitions)]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-            messages: list[Any] = []
-            await consumer.seek_to_beginning(*places)
-            while any([await consumer.position(place) < end for place, end in ends.items()]):
-                for found in (await consumer.getmany(timeout_ms=100)).values():
-                    messages += found
-            return sorted(messages, key=lambda message: (message.partition, message.offset))
-        finally:
-            await consumer.stop()
+        messages = await messages_of(self.bootstrap, topic, partitions)
+        return sorted(messages, key=lambda message: (message.partition, message.offset))
 
     def told_by_the_pure_loop(self, log: list[Any]) -> list[tuple[str, bytes]]:
         """(topic, bytes) of everything that the log leads to, in order; the truth."""
