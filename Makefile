@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-live check format bench lock
+.PHONY: help venv demo test test-live chaos check format bench lock
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,11 @@ test: $(READY) ## every test, the live ones on a real Kafka and ClickHouse engin
 
 test-live: $(READY) ## only the live tests
 	$(RUN) -m pytest --live -m live
+
+CHAOS ?=
+
+chaos: $(READY) ## the promises of exactness under faults, hours; CHAOS="--short", CHAOS="--only P1 --seed 17"
+	$(RUN) -m tests.chaos $(CHAOS)
 
 check: $(READY) ## format, lint and types, without changing anything
 	$(VENV)/bin/ruff format --check .
