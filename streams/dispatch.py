@@ -37,6 +37,7 @@ from streams.loop_discovery import Outcome
 from streams.loop_incident import Incidents
 from streams.shard_runner import Outgoing, ShardRunner
 from streams.shard_store import Log
+from streams.steady_clock import SteadyClock
 from streams.topics import TopicNames
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class Ticker:
         *,
         every_s: float,
         backlog: Waiting,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         """`backlog`: actions that waited while nobody worked. After each change of owner they must be in the log before
         the time is, or deadlines would seem to have passed without them."""
@@ -135,7 +136,7 @@ class Ticker:
         self._log = log_
         self._every_ms = round(every_s * 1000)
         self._backlog = backlog
-        self._now_ms = now_ms
+        self._now_ms = now_ms or SteadyClock()
         self._owned = False
         self._ready = False
         self._last_ms = 0

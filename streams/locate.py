@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,6 +34,7 @@ from streams.locate_settings import LocateSettings
 from streams.locate_warm_up import warm_up
 from streams.placing import Placer, RawKey
 from streams.raw_payloads import payloads_at
+from streams.steady_clock import steady_ms, wall_ms
 from streams.strings import StringTable
 from streams.tasks import end
 from streams.ticket_places import Addresses
@@ -145,11 +145,11 @@ class LocateService(Service):
     async def _cycle(self) -> None:
         found = await self._reader.poll(POLL_MS)
         async with self._lock:
-            await self._reader.adopt({tp: batches[0].first_offset for tp, batches in found}, _now_ms())
+            await self._reader.adopt({tp: batches[0].first_offset for tp, batches in found}, steady_ms())
             for tp, batches in found:
                 await self._take(tp, batches)
             self._reader.look_at_ends()
-            if self._locator.due(_now_ms()):
+            if self._locator.due(steady_ms()):
                 await self._flush()
         self._raise_if_sending_failed()
         if len(found) < len(self._locator.assigned):
@@ -163,16 +163,16 @@ class LocateService(Service):
                 if self._reader.source(tp) is not Source.TICKETS:
                     for ticket_tp, tickets in await self._reader.poll_tickets():
                         await self._take(ticket_tp, tickets)
-                if may_flush and self._locator.due(_now_ms()):
+                if may_flush and self._locator.due(steady_ms()):
                     await self._flush()
         self._reader.unread.discard(tp)
 
     def _feed(self, tp: TopicPartition, batches: Sequence[Batch]) -> list[UrgentTicket]:
         """Decode and place; runs in the thread."""
-        now_ms = _now_ms()
+        received_ms = wall_ms()
         # without the broker's append time, the time of receiving stands in for it: it is written into the log here
         batches = [
-            dataclasses.replace(batch, timestamp_ms=now_ms)
+            dataclasses.replace(batch, timestamp_ms=received_ms)
             if isinstance(batch, RawBatch) and not batch.log_append
             else batch
             for batch in batches
@@ -181,7 +181,8 @@ class LocateService(Service):
         decoded = self._decoder.decode(source, tp.topic, tp.partition, batches)
         self._metrics.read(source, sum(len(batch.payload) for batch in batches))
         next_offset = decoded.last_offset + 1
-        return self._locator.feed(decoded.columns, decoded.letters, next_offset, now_ms, partial(payloads_at, batches))
+        payloads = partial(payloads_at, batches)
+        return self._locator.feed(decoded.columns, decoded.letters, next_offset, steady_ms(), payloads)
 
     async def _flush(self) -> None:
         """Make a flush and hand it over; while the sender has no room, only tickets are taken in."""
@@ -195,13 +196,12 @@ class LocateService(Service):
 
     async def _hand_over(self, *, level: bool) -> None:
         """Make a flush and put it into the sender's queue, which has room. Once made it must not get lost."""
-        now_ms = _now_ms()
 
         def put(flush: Flush) -> None:
             self._sender.put(flush)
-            self._metrics.flushed(self._locator, self._names, now_ms, level=flush.level)
+            self._metrics.flushed(self._locator, self._names, wall_ms(), level=flush.level)
 
-        await self._in_thread(partial(self._locator.flush, now_ms, level=level), put)
+        await self._in_thread(partial(self._locator.flush, steady_ms(), level=level), put)
 
     # --- giving back -----------------------------------------------------------------------------------------------
 
@@ -263,8 +263,3 @@ class LocateService(Service):
     def _raise_if_sending_failed(self) -> None:
         if self._sender.failed is not None:
             raise self._sender.failed
-
-
-def _now_ms() -> int:
-    """The wall clock: for receive times and idle sources, whose outcome is written into the log."""
-    return time.time_ns() // 1_000_000

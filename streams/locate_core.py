@@ -1,4 +1,5 @@
-"""What locate decides, as a pure function of what it is fed: no Kafka, no clock (`now_ms` is an argument).
+"""What locate decides, as a pure function of what it is fed: no Kafka, no clock (`now_ms` is an argument: milliseconds
+of a clock that nobody sets, see steady_clock.py).
 
 Decoded columns of raw partitions go in; frames for the region shards, dead letters and the raw offsets that may be
 committed come out. The promises a frame's header makes, and which make duplicates harmless downstream:
@@ -105,7 +106,7 @@ class RawProgress:
 
     position: int  # next raw offset to be fed
     state: WatermarkState
-    advanced_ms: int  # by the wall clock: when event time last moved on
+    advanced_ms: int  # by the clock of `now_ms`: when event time last moved on
     covered: list[int]  # by shard: the first raw offset its frames do not cover; at the end, those of placed-tickets
     told: list[tuple[int, int, bool]]  # likewise: (max_event_ms, arrived_ms, idle) of the last cover
     committable: int  # the offset of the last commit that was handed out

@@ -45,7 +45,7 @@ class LocateMetrics:
             metrics.DEAD_LETTERS.labels(source.topic, reason).inc(count)
         self._located.inc(counts.rows)
         self._halo.inc(counts.halo)
-        if level and now_ms - self._gauged_ms >= GAUGES_EVERY_MS:
+        if level and not 0 <= now_ms - self._gauged_ms < GAUGES_EVERY_MS:  # the host's clock may be put back
             self._gauged_ms = now_ms
             for key in locator.assigned:
                 self._gauge(locator, key, names, now_ms)

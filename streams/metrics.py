@@ -147,6 +147,11 @@ LOOP_LAG_SECONDS: Final = Gauge(
     "much above a tick.",
     registry=REGISTRY,
 )
+CLOCK_STEP_SECONDS: Final = Gauge(
+    "tongguan_clock_step_seconds",
+    "How far the host's clock has jumped ahead of the loop's time since this worker started; 0 while it has not.",
+    registry=REGISTRY,
+)
 LOOP_OUTCOMES: Final = Counter(
     "tongguan_loop_outcomes",
     "What became of the inputs that the loop read; duplicate: its place in its topic was read before.",

@@ -72,9 +72,12 @@ class WatermarkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What must survive a restart for lateness to be judged as before; it is the metadata of the raw offset commit.
 
     `max_event_ms` is the greatest event time among the accepted rows before the committed offset, 0 if there is none.
+    `max_arrival_ms` is the greatest arrival among all rows before it. What lies in the future is judged by that: a
+    broker whose clock is put back by an hour must not have every record refused for an hour.
     """
 
     max_event_ms: int = NO_EVENT_MS
+    max_arrival_ms: int = 0
 
     def encode(self) -> str:
         return _encoder.encode(self).decode()
@@ -196,12 +199,12 @@ class Placer:
         halo_row = np.empty(n * MAX_HALO, dtype=np.int32)
         halo_shard = np.empty(n * MAX_HALO, dtype=np.int32)
         fate = np.empty(n, dtype=np.uint8)
-        max_event_ms, late, copies, refused, own, registered, addressed = _place_rows(
+        max_event_ms, max_arrival_ms, late, copies, refused, own, registered, addressed = _place_rows(
             columns.event_at_ms, columns.received_at_ms, columns.kind, columns.unit, columns.value, lon, lat,
             columns.entity_data, columns.entity_offsets,
             known.known, known.low, known.high, known.unit, known.meant,
             self._shards.grid.params, self._shards.params,
-            self._future_bound_ms, rules.lateness_ms, state.max_event_ms,
+            self._future_bound_ms, rules.lateness_ms, state.max_event_ms, state.max_arrival_ms,
             flags, quality, cell, lon_e7, lat_e7, shard, halo_row, halo_shard, fate,
         )  # fmt: skip
         jurisdiction = self._jurisdictions_of(columns, lon, lat, cell, told)
@@ -212,7 +215,7 @@ class Placer:
             late, refused, origins,
         )  # fmt: skip
         refusals = [self._refusal(columns, int(row), int(fate[row])) for row in np.flatnonzero(fate)] if refused else []
-        return placed, refusals, WatermarkState(int(max_event_ms))
+        return placed, refusals, WatermarkState(int(max_event_ms), int(max_arrival_ms))
 
     def _coordinates(
         self, columns: Columns, rules: SourceRules, flags: npt.NDArray[np.uint16]
@@ -324,6 +327,7 @@ def _place_rows(
     future_bound_ms: int,
     lateness_ms: int,
     max_event_ms: int,
+    max_arrival_ms: int,
     flags: npt.NDArray[np.uint16],
     quality: npt.NDArray[np.uint8],
     cell: npt.NDArray[np.int64],
@@ -333,11 +337,11 @@ def _place_rows(
     halo_row: npt.NDArray[np.int32],
     halo_shard: npt.NDArray[np.int32],
     fate: npt.NDArray[np.uint8],
-) -> tuple[int, int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int, int]:
     """One pass over the rows in offset order; `flags` and `quality` come filled with what is known already.
 
-    Returns the greatest event time after the last row, and the numbers of late rows, halo copies, refused rows, and
-    rows placed by their own coordinates, by the register and by the address library.
+    Returns the greatest event time and arrival after the last row, and the numbers of late rows, halo copies, refused
+    rows, and rows placed by their own coordinates, by the register and by the address library.
     """
     late = 0
     copies = 0
@@ -352,7 +356,8 @@ def _place_rows(
         fate[row] = _FINE
         lon_e7[row] = NO_PLACE_E7
         lat_e7[row] = NO_PLACE_E7
-        if at > received_at[row] + future_bound_ms:
+        max_arrival_ms = max(max_arrival_ms, received_at[row])
+        if at > max_arrival_ms + future_bound_ms:
             fate[row] = _FUTURE
         elif lon[row] == lon[row]:
             here = cell_of(lon[row], lat[row], grid)
@@ -409,4 +414,4 @@ def _place_rows(
             late += 1
         max_event_ms = max(max_event_ms, at)
         flags[row] = flag
-    return max_event_ms, late, copies, refused, own, registered, addressed
+    return max_event_ms, max_arrival_ms, late, copies, refused, own, registered, addressed

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import struct
-import time
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -29,6 +28,7 @@ from streams.batches import Batch, CorruptBatch, RawBatch
 from streams.codecs import Codec
 from streams.crc32c import crc32c
 from streams.legacy_batches import legacy_batch
+from streams.steady_clock import steady_ms, wall_ms
 
 __all__ = ["Batch", "CorruptBatch", "RawBatch", "RawBatchConsumer", "check_seam", "install_seam"]
 
@@ -116,7 +116,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
             if len(data) < _SMALLEST_LEGACY:
                 base = int.from_bytes(data[:8], "big", signed=True)
                 detail = f"a batch of {len(data)} bytes is smaller than any header"
-                batch = CorruptBatch(base, max(base, position) + 1, _now_ms(), data, detail)
+                batch = CorruptBatch(base, max(base, position) + 1, wall_ms(), data, detail)
             elif data[_MAGIC_AT] == 2 and len(data) >= _HEADER.size:
                 if self._check_crcs and not self._checksum_holds(data):
                     base = int.from_bytes(data[:8], "big", signed=True)
@@ -127,7 +127,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
                 else:
                     batch = self._read_batch(data, position, settled)
             else:
-                batch = legacy_batch(data, position, _now_ms())
+                batch = legacy_batch(data, position, wall_ms())
             if batch is None:
                 continue
             # The next fetch starts behind the batch, also when compaction took its last records.
@@ -151,7 +151,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
         if last_delta < 0 or count < 0 or count > last_delta + 1:
             detail = f"the header says {count} records in {last_delta + 1} offsets"
             next_offset = base + 1 if last_delta < 0 else next_offset
-            return CorruptBatch(base, max(next_offset, position + 1), _now_ms(), data, detail)
+            return CorruptBatch(base, max(next_offset, position + 1), wall_ms(), data, detail)
         if self._isolation_level == _READ_COMMITTED and producer >= 0:
             self._consume_aborted_up_to(base)
             if attributes & _CONTROL:
@@ -162,7 +162,7 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
         if attributes & _CONTROL or count == 0:
             self.next_fetch_offset = max(next_offset, position)
             return None
-        received = timestamp if 0 <= timestamp < MAX_EVENT_MS else _now_ms()
+        received = timestamp if 0 <= timestamp < MAX_EVENT_MS else wall_ms()
         code = attributes & _CODEC_MASK
         payload = data[_HEADER.size :]
         if code not in _CODECS:
@@ -176,11 +176,6 @@ class RawPartitionRecords(aiokafka_fetcher.PartitionRecords):  # type: ignore[mi
 _CODECS: Final = {codec.value: codec for codec in Codec}
 
 
-def _now_ms() -> int:
-    """The receive time, for batches that carry no usable time of their own."""
-    return time.time_ns() // 1_000_000
-
-
 def _broken_checksum(data: memoryview, position: int, following: int | None) -> CorruptBatch:
     """The corrupt batch; its own header cannot be trusted, so the batch behind it, if here, says where it ends."""
     base, *_, last_delta, _, timestamp, _, _, _, count = _HEADER.unpack_from(data)
@@ -189,7 +184,7 @@ def _broken_checksum(data: memoryview, position: int, following: int | None) -> 
         next_offset = following
     elif not (0 <= last_delta < _MOST_OFFSETS and 0 <= count <= last_delta + 1):
         next_offset = base + 1
-    received = timestamp if 0 <= timestamp < MAX_EVENT_MS else _now_ms()
+    received = timestamp if 0 <= timestamp < MAX_EVENT_MS else wall_ms()
     detail = "the checksum of the batch (CRC-32C) does not match its bytes, fetched twice"
     return CorruptBatch(base, max(next_offset, position + 1), received, data, detail)
 
@@ -338,19 +333,24 @@ class RawBatchConsumer:
 
     def standing(self, partition: TopicPartition) -> tuple[int, int, int] | None:
         """(position, end, when): the offset handed out next, and the partition's end as a fetch saw it at `when`
-        (epoch ms).
+        (by `steady_ms`).
 
         None while the partition is not ours, or before its first fetch. A broker that does not answer leaves `when`
-        behind. The broker notes the high watermark before it reads the log, so that a fetch from a partition that is
-        being written to may hold records from beyond it: what has been handed out is below the end, too.
+        behind. aiokafka notes the time of a fetch by the wall clock: when that is put back meanwhile, nobody knows how
+        long ago the fetch was, and nothing is told until the next one. The broker notes the high watermark before it
+        reads the log, so that a fetch from a partition that is being written to may hold records from beyond it: what
+        has been handed out is below the end, too.
         """
         if partition not in self._consumer.assignment():
             return None
         state = self._consumer._subscription.subscription.assignment.state_value(partition)
         if state is None or not state.has_valid_position or state.highwater is None or state.timestamp is None:
             return None
+        age_ms = wall_ms() - int(state.timestamp)
+        if age_ms < 0:
+            return None
         position = int(state.position)
-        return position, max(position, int(state.highwater)), int(state.timestamp)
+        return position, max(position, int(state.highwater)), steady_ms() - age_ms
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._consumer.assignment())

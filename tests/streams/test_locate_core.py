@@ -156,10 +156,10 @@ def test_the_watermark_of_a_cut_partition_waits_for_its_last_piece() -> None:
 
 def test_a_commit_carries_the_watermark_state_at_its_offset() -> None:
     city = City().assign(READINGS_0)
-    city.feed(READINGS_0, DecodedRow(0, event_at_ms=T0 + 77), upto=4)
+    city.feed(READINGS_0, DecodedRow(0, event_at_ms=T0 + 77, received_at_ms=T0 + 99), upto=4)
     commit = city.flush(level=True).commits[READINGS_0]
     assert commit.offset == 4
-    assert WatermarkState.decode(commit.metadata) == WatermarkState(T0 + 77)
+    assert WatermarkState.decode(commit.metadata) == WatermarkState(T0 + 77, T0 + 99)
 
 
 def test_dead_letters_leave_with_the_flush_that_lets_their_offsets_be_committed() -> None:

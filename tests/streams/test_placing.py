@@ -112,7 +112,7 @@ def test_a_time_too_far_after_arrival_is_refused_and_does_not_move_the_watermark
     ]
     placed, refusals, state = place(*rows)
     assert [(r.row, r.error.reason, r.error.path) for r in refusals] == [(1, Reason.FUTURE, "$.ts")]
-    assert state == WatermarkState(T0 + 1)
+    assert state == WatermarkState(T0 + 1, received)
     assert placed.late == 0
 
 
@@ -120,6 +120,20 @@ def test_a_time_at_the_bound_is_accepted() -> None:
     _, refusals, state = place(DecodedRow(0, event_at_ms=T0 + 300_000, received_at_ms=T0))
     assert not refusals
     assert state.max_event_ms == T0 + 300_000
+
+
+def test_the_future_begins_at_the_greatest_arrival_so_far_also_when_the_brokers_clock_is_put_back() -> None:
+    hour_ms = 3_600_000
+    _, _, before = place(DecodedRow(0, event_at_ms=T0, received_at_ms=T0))
+    assert before.max_arrival_ms == T0
+    rows = [
+        DecodedRow(1, event_at_ms=T0 + 60_000, received_at_ms=T0 + 60_000 - hour_ms),
+        DecodedRow(2, event_at_ms=T0 + 300_001, received_at_ms=T0 + 61_000 - hour_ms),  # ahead even so
+    ]
+    placed, refusals, state = place(*rows, state=WatermarkState.decode(before.encode()) or FRESH)
+    assert [(r.row, r.error.reason) for r in refusals] == [(1, Reason.FUTURE)]
+    assert state == WatermarkState(T0 + 60_000, T0)
+    assert placed.columns.received_at_ms.tolist() == [row.received_at_ms for row in rows], "the archive keeps what was"
 
 
 def test_a_refused_place_does_not_move_the_watermark_either() -> None:
