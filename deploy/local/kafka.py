@@ -36,9 +36,9 @@ SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{proxied_listener}
+advertised.listeners=PLAINTEXT://{host}:{port}{proxied_advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={log_dir}
@@ -83,6 +83,8 @@ class LocalKafka(LocalServer):
     """The broker. `heap` is the JVM's; `say` hears about the one download, before it starts.
 
     `quick`: compile simply, which starts with half the work and is enough for some thousand records a second.
+    `proxy_port`: where a proxy listens that leads to `proxied_port`; clients that come through it are told its address
+    for all that follows.
     """
 
     name = "local Kafka"
@@ -96,11 +98,15 @@ class LocalKafka(LocalServer):
         cpus: Sequence[int] = (),
         heap: str = "768m",
         quick: bool = False,
+        proxy_port: int | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         super().__init__(data_dir, port, cpus=cpus)
         self._heap = heap
         self._quick = quick
+        self._proxy_port = proxy_port
+        self.proxied_port = 0
+        """Where a proxy connects to, anew with each start. Only while it runs, and with a `proxy_port`."""
         self._say = say
         self._jars: list[Path] = []
 
@@ -138,10 +144,17 @@ class LocalKafka(LocalServer):
         return self.data_dir / "server.properties"
 
     def _write_settings(self, port: int, controller_port: int) -> None:
+        proxied_listener = proxied_advertised = ""
+        if self._proxy_port is not None:
+            self.proxied_port = free_port()
+            proxied_listener = f",PROXIED://{LOOPBACK}:{self.proxied_port}"
+            proxied_advertised = f",PROXIED://{LOOPBACK}:{self._proxy_port}"
         self._settings_file.write_text(
             SERVER_PROPERTIES.format(
                 host=LOOPBACK,
                 port=port,
+                proxied_listener=proxied_listener,
+                proxied_advertised=proxied_advertised,
                 controller_port=controller_port,
                 log_dir=self._log_dir,
                 max_bytes=MAX_MESSAGE_BYTES,
