@@ -33,6 +33,8 @@ from streams.locate_sender import FIRST_PAUSE_S, LocateSender
 from streams.locate_settings import LocateSettings
 from streams.locate_warm_up import warm_up
 from streams.placing import Placer, RawKey
+from streams.produce_request import FlatProducer
+from streams.raw_batches import RawBatchConsumer
 from streams.raw_payloads import payloads_at
 from streams.steady_clock import steady_ms, wall_ms
 from streams.strings import StringTable
@@ -71,6 +73,8 @@ class LocateService(Service):
         addresses: Addresses | None = None,
         options: Mapping[str, Any] | None = None,
         consumer_options: Mapping[str, Any] | None = None,
+        make_consumer: Callable[..., RawBatchConsumer] = RawBatchConsumer,
+        make_producer: Callable[..., Any] = FlatProducer,
     ) -> None:
         """`options` (security) go to consumer and producer alike, `consumer_options` (timeouts) to the former only."""
         super().__init__()
@@ -91,6 +95,7 @@ class LocateService(Service):
             bootstrap=bootstrap,
             options={**(options or {}), **(consumer_options or {})},
             on_revoked=self._give_back,
+            make_consumer=make_consumer,
         )
         self._sender = LocateSender(
             names,
@@ -99,6 +104,7 @@ class LocateService(Service):
             shards=shards.count,
             commit=self._reader.commit,
             commit_interval_ms=settings.commit_interval_ms,
+            make_producer=make_producer,
         )
         self._lock = asyncio.Lock()  # held while the locator is used: by a cycle, or by a rebalance
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="locate")

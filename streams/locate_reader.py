@@ -46,6 +46,7 @@ class LocateReader:
         bootstrap: str,
         options: Mapping[str, Any],
         on_revoked: Callable[[Sequence[RawKey]], Awaitable[None]],
+        make_consumer: Callable[..., RawBatchConsumer] = RawBatchConsumer,
     ) -> None:
         self._names = names
         self._locator = locator
@@ -53,6 +54,7 @@ class LocateReader:
         self._options = dict(options)
         self._sources = {names.raw(source): source for source in Source}
         self._listener = _Listener(self, on_revoked)
+        self._make_consumer = make_consumer
         self._consumer: RawBatchConsumer | None = None
         self.mine: frozenset[TopicPartition] = frozenset()
         """The partitions that the group has given to us; the locator knows each from its first look on."""
@@ -66,7 +68,7 @@ class LocateReader:
         """Join the group, waiting for the broker as long as it takes."""
         pause, told = FIRST_PAUSE_S, False
         while True:
-            consumer = RawBatchConsumer(
+            consumer = self._make_consumer(
                 self._sources,
                 bootstrap_servers=self._bootstrap,
                 group_id=f"{self._names.prefix}locate",
