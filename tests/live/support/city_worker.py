@@ -30,8 +30,10 @@ class CityWorker:
     `config` is the configuration as a mapping. The log of all its lives is one file.
     """
 
-    def __init__(self, config: dict[str, Any], log_path: Path, *, roles: tuple[str, ...] = ROLES) -> None:
-        self._port = free_port()
+    def __init__(
+        self, config: dict[str, Any], log_path: Path, *, roles: tuple[str, ...] = ROLES, port: int | None = None
+    ) -> None:
+        self._port = port or free_port()
         self._config = config | {"metrics": {"port": self._port}}
         self._roles = roles
         self.log_path = log_path
@@ -41,14 +43,21 @@ class CityWorker:
     def start(self) -> Self:
         with self.log_path.open("ab") as log:
             self._log_began = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.live.support.city_worker", json.dumps([self._config, self._roles])],
+        self._process = self._launch()
+        return self
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        return self._execute("tests.live.support.city_worker", json.dumps([self._config, self._roles]))
+
+    def _execute(self, *module_and_arguments: str) -> subprocess.Popen[bytes]:
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", *module_and_arguments],
                 stdout=log,
                 stderr=log,
                 cwd=PROJECT,
                 env=os.environ | {"PYTHONPATH": str(PROJECT)},
             )
-        return self
 
     def __enter__(self) -> Self:
         return self.start()

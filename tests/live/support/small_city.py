@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,13 +28,15 @@ from schemas.kinds import built_in_kinds
 from schemas.sources import Source
 from streams.decode import Decoder
 from streams.join_core import JoinSettings, JoinShard
-from streams.locate_core import Locator
+from streams.locate_core import FrameOut, Locator, UrgentTicket
 from streams.locate_settings import LocateSettings
 from streams.locate_warm_up import batch_of
 from streams.placing import Placer, WatermarkState
 from streams.raw_payloads import payloads_at
 from streams.strings import StringTable
 from streams.topics import TopicNames
+from streams.urgent import urgent_alerts
+from topology.city import City
 from topology.grid import Grid
 from topology.shards import Shards
 
@@ -83,9 +85,15 @@ def shards() -> Shards:
 
 
 def make_records(
-    count: int, seed: int, *, silent: frozenset[Where] = frozenset(), start_ms: int = START_MS
+    count: int,
+    seed: int,
+    *,
+    silent: frozenset[Where] = frozenset(),
+    start_ms: int = START_MS,
+    per_s: float = RECORDS_PER_S,
 ) -> list[Record]:
-    """`count` records (1 % of them hostile) and the closers; nothing for the `silent` raw partitions."""
+    """`count` records (1 % of them hostile), `per_s` in a second of event time, and the closers; nothing for the
+    `silent` raw partitions."""
     chance = random.Random(seed)
     records: list[Record] = []
     newest: dict[Where, int] = defaultdict(int)
@@ -95,7 +103,7 @@ def make_records(
         partition = chance.randrange(PARTITIONS)
         if (source, partition) in silent:
             continue
-        produced_ms = start_ms + int(number * 1000 / RECORDS_PER_S)
+        produced_ms = start_ms + int(number * 1000 / per_s)
         if chance.random() < 0.01:
             records.append(Record(source, partition, _hostile(chance, produced_ms)))
             continue
@@ -106,7 +114,7 @@ def make_records(
         newest[source, partition] = max(newest[source, partition], event_at_ms)
         fields = _fields(chance, source, number, event_at_ms)
         records.append(Record(source, partition, msgspec.json.encode(fields), fields, late))
-    closed_ms = start_ms + int(count * 1000 / RECORDS_PER_S) + CLOSER_MS
+    closed_ms = start_ms + int(count * 1000 / per_s) + CLOSER_MS
     for source in Source:
         for partition in range(PARTITIONS):
             if (source, partition) not in silent:
@@ -183,6 +191,19 @@ def pure_alerts(
     records: Sequence[Record], names: TopicNames, settings: LocateSettings, join: JoinSettings
 ) -> dict[tuple[str, int], Alert]:
     """The alerts of the same log by (id, revision): no Kafka, no interruption, one flush."""
+    return pure_flow(records, names, settings, join).alerts
+
+
+class PureFlow(NamedTuple):
+    """What the pure pieces make of a log."""
+
+    alerts: dict[tuple[str, int], Alert]
+    tickets: tuple[FrameOut, ...]
+    """The frames for topic `placed-tickets`."""
+
+
+def pure_flow(records: Sequence[Record], names: TopicNames, settings: LocateSettings, join: JoinSettings) -> PureFlow:
+    """Decoder, locator, join and urgent tickets, one after the other, each in one go."""
     tables = StringTable(), StringTable(), StringTable()
     decoder = Decoder(*tables, settings.zones())
     placer = Placer(
@@ -192,8 +213,9 @@ def pure_alerts(
     keys = [(int(source), p) for source in Source for p in range(PARTITIONS)]
     topics = {source: names.raw(source) for source in Source}
     cores = [JoinShard(shard, GRID, detectors(), keys, join, topics) for shard in range(SHARDS)]
-    now_ms = START_MS + 10 * CLOSER_MS
+    now_ms = max(record.fields["ts"] for record in records if record.fields is not None) + 9 * CLOSER_MS
     values: dict[Where, list[bytes | None]] = defaultdict(list)
+    urgent: list[UrgentTicket] = []
     for record in records:
         values[record.source, record.partition].append(record.value)
     for key in keys:
@@ -201,14 +223,18 @@ def pure_alerts(
     for (source, raw_partition), payloads in values.items():
         batch = batch_of(payloads, now_ms)
         decoded = decoder.decode(source, topics[source], raw_partition, [batch])
-        locator.feed(decoded.columns, decoded.letters, decoded.last_offset + 1, now_ms, partial(payloads_at, [batch]))
+        urgent += locator.feed(
+            decoded.columns, decoded.letters, decoded.last_offset + 1, now_ms, partial(payloads_at, [batch])
+        )
     for key in keys:  # silent ones are at their end
         locator.seen_end(key, len(values[Source(key[0]), key[1]]), now_ms + 10 * settings.idle_after_ms)
     flush = locator.flush(now_ms, level=True)
     alerts = [alert for frame in flush.frames for alert in cores[frame.shard].process(frame.data)]
+    for ticket in urgent:
+        alerts += urgent_alerts(ticket.data, built_in_kinds(), topics, City.bare(GRID, "Asia/Shanghai").jurisdictions)
     by_id = {(alert.alert_id, alert.revision): alert for alert in alerts}
     assert len(by_id) == len(alerts)
-    return by_id
+    return PureFlow(by_id, flush.tickets)
 
 
 def cityjoin_answer(records: Sequence[Record]) -> CityJoinAnswer:
