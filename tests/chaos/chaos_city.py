@@ -109,10 +109,10 @@ class ChaosCity(CityRun):
         if self.raw_create_time:
             raw = {self.names.raw(source) for source in Source}
             of_producer = {"message.timestamp.type": "CreateTime"}
-            specs = [
+            specs = tuple(
                 dataclasses.replace(spec, config={**spec.config, **of_producer}) if spec.name in raw else spec
                 for spec in specs
-            ]
+            )
         apply(self.bootstrap, specs)
         with open_store(self.config) as store:
             apply_migrations(store)
