@@ -25,7 +25,6 @@ def work(spec: dict[str, Any]) -> int:
     """Run the worker to its end; the exit status."""
     os.environ.update(spec.get("env") or {})
     host_clock.install()
-    host_clock.install()
     protections.take_away(spec.get("off") or ())
     if spec.get("crash"):
         crash_points.arm(crash_points.CrashPoint(**spec["crash"]))
