@@ -69,6 +69,13 @@ class LocalServer(ABC):
     def running(self) -> bool:
         return self._process is not None and self._process.exit_status() is None
 
+    @property
+    def guard_pid(self) -> int:
+        """The process whose only child is the server. Only while it runs."""
+        if self._process is None:
+            raise LocalStackError(f"the {self.name} is not running; call start() first")
+        return self._process.guard_pid
+
     def start(self) -> Self:
         """Start and wait until clients are served. LocalStackError says what went wrong, with the end of the log."""
         if self._process is not None:
