@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.promises import PROMISES, Failure, Given, Outcome, Promise
+from tests.chaos.protections import OFF
 
 console = Console(stderr=True, highlight=False, markup=False)
 
@@ -41,6 +42,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, metavar="K", help="this seed alone; with --seeds, as many from here on")
     parser.add_argument("--short", action="store_true", help="smaller data, shorter outages, few seeds: minutes")
+    parser.add_argument("--off", nargs="+", metavar="NAME", default=[], help="take protections away: it must fail then")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object in the last line")
     parser.add_argument("--keep", action="store_true", help="keep the folders of promises that were kept, too")
     parser.add_argument("--list", action="store_true", help="name the promises and end")
@@ -51,6 +53,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     unknown = {key.upper() for key in given.only or ()} - known
     if unknown:
         parser.error(f"no promise {', '.join(sorted(unknown))}; there are {', '.join(p.key for p in PROMISES)}")
+    if missing := set(given.off) - set(OFF):
+        parser.error(f"no protection {', '.join(sorted(missing))}; there are {', '.join(OFF)}")
     return given
 
 
@@ -72,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             short=wanted.short,
             folder=root / promise.key,
             progress=_teller(promise.key),
+            off=tuple(wanted.off),
         )
         outcomes.append(kept(promise, given))
         if outcomes[-1].held and not wanted.keep:

@@ -15,8 +15,8 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,25 +24,21 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from kafka import KafkaAdminClient
-from msgspec.structs import replace
 
 from deploy.store import open_store
-from schemas.action import ActionName, ActionRecord, Role, decode_action, encode_action
-from schemas.alert import encode_alert
+from schemas.action import ActionName, ActionRecord, Role, encode_action
 from schemas.dead_letter import decode_dead_letter
-from schemas.incident import IncidentChange, Step, decode_incident
-from schemas.loop_record import LoopKind, LoopRecord, decode_loop_record
+from schemas.incident import decode_incident
 from schemas.sources import Source
-from streams.loop_hash import verify_chain
-from streams.loop_inputs import ticket_records
+from streams.loop_core import LoopCore
 from streams.migrations import apply_migrations
 from streams.topics import apply
 from tests.chaos import ledger
 from tests.chaos.chaos_worker import ALL_ROLES, ChaosWorker
+from tests.chaos.loop_check import Message, Told, loop_problems
 from tests.chaos.zygote import Zygote
 from tests.live.support import small_city
 from tests.live.support.city_run import ALERTS_PARTITIONS, CityRun
-from tests.live.support.loop_run import LoopRun
 from tests.live.support.small_city import Record
 
 SESSION_S: Final = 2.0
@@ -68,10 +64,6 @@ WORK: Final = (
     (ActionName.CLOSE, Role.OPERATOR, "o-1"),
 )
 """What is asked of an incident, step by step."""
-_BY_THE_CLOCK: Final = {(Role.SYSTEM, step) for step in (Step.OVERDUE, Step.ESCALATE, Step.REMIND)}
-
-Message = tuple[str, int, bytes]
-"""topic, partition, payload"""
 
 
 @dataclass
@@ -99,10 +91,6 @@ class ChaosCity(CityRun):
         for section, values in self.overrides.items():
             made[section] = made[section] | dict(values)
         return made
-
-    @property
-    def _loop(self) -> _Loop:
-        return _Loop(self.bootstrap, self.name, self.directory, city=self)
 
     def set_up(self) -> None:
         specs = self.config.topic_specs()
@@ -263,72 +251,28 @@ class ChaosCity(CityRun):
         return found + [f"dead letter of {place} should not be" for place in counts.keys() - expected]
 
     async def _loop_problems(self, flow: small_city.PureFlow) -> list[str]:
-        loop = self._loop
+        names, config = self.names, self.config
+        acknowledged = await self._acknowledged(f"{names.prefix}tongguan-dispatch", TopicPartition(names.loop, 0))
+        told = Told(
+            acknowledged,
+            await self.read_all(names.incidents, ALERTS_PARTITIONS),
+            await self.read_all(names.notifications, ALERTS_PARTITIONS),
+            await self.read_all(names.loop, 1),
+        )
+
+        def make_core() -> LoopCore:
+            return LoopCore(config.load_city(), config.incident_types(), config.dispatch)
+
+        return await asyncio.to_thread(loop_problems, make_core, told, flow, self.acted, names.raw(Source.TICKETS))
+
+    async def _acknowledged(self, group: str, place: TopicPartition) -> int:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
-            histories = await loop.assert_told_the_truth()
-            self._assert_inputs_in_order(await loop.read(self.names.loop, 1))
-        except AssertionError as wrong:
-            return [f"the loop did not tell what its log leads to: {str(wrong)[:2_000] or 'histories differ'}"]
-        found = [problem for history in histories.values() for problem in verify_chain(history)]
-        expected = self._uninterrupted(flow, loop, {one: _sign(history) for one, history in histories.items()})
-        told = _transitions(histories)
-        for sign in sorted(expected.keys() | told.keys()):
-            if expected.get(sign) != told.get(sign):
-                found.append(f"the incident of {sign} went {told.get(sign)}, without faults {expected.get(sign)}")
-        return found
-
-    def _assert_inputs_in_order(self, log: Sequence[Any]) -> None:
-        """Of every source partition the log has each record once and in order, when repeats are left out."""
-        seen: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for message in log:
-            record = decode_loop_record(message.value)
-            if record.cause_offset >= 0:
-                offsets = seen[record.cause_topic, record.cause_partition]
-                if not offsets or record.cause_offset > offsets[-1]:
-                    offsets.append(record.cause_offset)
-        for partition in range(ALERTS_PARTITIONS):
-            sent = sorted(offset for (_, at, _), offset in self.acted if at == partition)
-            assert seen[self.names.actions, partition] == sent, f"actions[{partition}]: {seen} are not the {sent}"
-
-    def _uninterrupted(
-        self, flow: small_city.PureFlow, loop: LoopRun, signs: Mapping[str, str]
-    ) -> dict[str, list[str]]:
-        """The transitions of each incident when every input comes once, in the order of its making.
-
-        `signs`: the sign of each incident that actions may name. The same incident has another id here when its alert
-        has another place in topic `alerts`.
-        """
-        core = loop.core()
-        histories: dict[str, list[IncidentChange]] = defaultdict(list)
-
-        def take(record: LoopRecord, offset: int) -> None:
-            for output in core.apply(record, offset):
-                if isinstance(output, IncidentChange):
-                    histories[output.incident_id].append(output)
-
-        found = list(self._signs(flow))
-        for offset, record in enumerate(found):
-            take(record, offset)
-        ids = {_sign(history): incident for incident, history in histories.items()}
-        for number, ((topic, partition, payload), offset) in enumerate(self.acted):
-            action = decode_action(payload)
-            action = replace(action, incident_id=ids.get(signs.get(action.incident_id or "", "")))
-            record = LoopRecord(
-                kind=LoopKind.ACTION, cause_topic=topic, cause_partition=partition, cause_offset=offset,
-                arrived_ms=time.time_ns() // 1_000_000, payload=encode_action(action),
-            )  # fmt: skip
-            take(record, len(found) + number)
-        return _transitions(histories)
-
-    def _signs(self, flow: small_city.PureFlow) -> Iterator[LoopRecord]:
-        """Alerts and tickets as the loop gets them."""
-        for number, key in enumerate(sorted(flow.alerts, key=lambda key: (key[1], key[0]))):
-            yield LoopRecord(
-                kind=LoopKind.ALERT, cause_topic="alerts", cause_partition=0, cause_offset=number,
-                arrived_ms=time.time_ns() // 1_000_000, payload=encode_alert(flow.alerts[key]),
-            )  # fmt: skip
-        for frame in flow.tickets:
-            yield from ticket_records(bytes(frame.data), self.names.raw(Source.TICKETS))
+            await admin.start()
+            done = await admin.list_consumer_group_offsets(group)
+            return int(done[place].offset) if place in done else 0
+        finally:
+            await admin.close()
 
     def _history_problems(self, strict: bool, alerts: int) -> list[str]:
         with open_store(self.config) as store:
@@ -348,35 +292,6 @@ class ChaosCity(CityRun):
             if (acted := ask("SELECT uniqExact(partition, offset) FROM actions")[0][0]) != len(self.acted):
                 found.append(f"{acted} actions are in the history, {len(self.acted)} were sent")
         return found
-
-
-@dataclass
-class _Loop(LoopRun):
-    """The loop's part of a city, with the city's settings."""
-
-    city: ChaosCity | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        assert self.city is not None
-        return self.city.settings
-
-
-def _transitions(histories: Mapping[str, Sequence[IncidentChange]]) -> dict[str, list[str]]:
-    """What became of each incident, by its first alert or ticket (its own id has the place in the log in it), without
-    when; what the clock did by itself is another day's."""
-    told: dict[str, list[str]] = {}
-    for history in histories.values():
-        told.setdefault(_sign(history), []).extend(  # a second incident of one sign shows as a history that is too long
-            f"{change.action}: {change.state} {change.severity} {change.alert_ids} {change.ticket_ids}"
-            for change in history
-            if (change.role, change.action) not in _BY_THE_CLOCK
-        )
-    return told
-
-
-def _sign(history: Sequence[IncidentChange]) -> str:
-    return (history[0].alert_ids or history[0].ticket_ids)[0]
 
 
 async def _behind(

@@ -55,6 +55,10 @@ class ChaosWorker(CityWorker):
             return self._execute("tests.chaos.worker", json.dumps(spec))
         return cast("subprocess.Popen[bytes]", self._zygote.fork(spec, self.log_path))  # as far as it is used
 
+    def kill_if_running(self) -> None:
+        if self._process is not None:
+            self.kill()
+
     @property
     def roles(self) -> tuple[str, ...]:
         return self._roles

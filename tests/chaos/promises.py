@@ -40,6 +40,8 @@ class Given:
     """An empty folder of its own; deleted afterwards unless the promise failed."""
     progress: Callable[[str], None]
     """One line for whoever watches; called from any thread."""
+    off: tuple[str, ...] = ()
+    """Protections to take away in the workers (protections.py): then the promise must be seen to fail."""
 
     @property
     def seed_range(self) -> range:

@@ -1,0 +1,72 @@
+"""P1: kill -9 at random moments and at chosen steps, each role alone and all together, changes nothing.
+
+One seed is one city. In turn the victim is locate, join, dispatch, archive, or one worker with all roles; the roles
+that are not the victim's run beside it in a worker that is left alone. While records come, then while people act, the
+victim is killed some times and started again; the plan is drawn from the seed. In one seed of ten the workers are
+executed, not forked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import ExitStack
+from typing import Final
+
+from tests.chaos.campaign import Stage, run_seeds
+from tests.chaos.chaos_worker import ALL_ROLES
+from tests.chaos.lives import complaints, draw_kills, live_and_die
+from tests.chaos.promises import Given, Outcome
+
+VICTIMS: Final = ("locate", "join", "dispatch", "archive", "all")
+RECORDS: Final = 2_400
+SENT_WITHIN_S: Final = 6.0
+WORKED: Final = 8  # incidents
+
+
+def run(given: Given) -> Outcome:
+    return run_seeds(given, "P1", trial)
+
+
+async def trial(stage: Stage, seed: int) -> list[str]:
+    chance = random.Random(seed)
+    victim = VICTIMS[seed % len(VICTIMS)]
+    executed = seed // len(VICTIMS) % 10 == 9
+    city = stage.city(seed)
+    await city.set_up_async()
+    records = city.make_records(RECORDS, seed)
+    while_sending = draw_kills(chance, victim, chance.randint(1, 3))
+    while_acting = draw_kills(chance, victim, 1) if victim in ("dispatch", "archive", "all") else []
+    with ExitStack() as stack:
+        worker = city.chaos_worker("victim", roles=ALL_ROLES if victim == "all" else (victim,), executed=executed)
+        stack.callback(worker.kill_if_running)
+        if victim != "all":
+            others = tuple(role for role in ALL_ROLES if role != victim)
+            other = stack.enter_context(city.chaos_worker("others", roles=others, executed=executed))
+        dying = asyncio.create_task(live_and_die(worker, while_sending))
+        await city.send(records, lasting_s=SENT_WITHIN_S)
+        for words in await dying:
+            stage.note(seed, f"while records came, {words}")
+        await city.all_settled(archived=False)
+        messages = city.work_on(await city.incidents_to_work(WORKED, chance))
+        if while_acting:
+            worker.kill()  # so that the next life has its crash point from the start
+            stage.note(seed, "killed at rest")
+            dying = asyncio.create_task(live_and_die(worker, while_acting))
+            await city.act(messages, lasting_s=2.0)
+            for words in await dying:
+                stage.note(seed, f"while people acted, {words}")
+        else:
+            await city.act(messages)
+        await city.all_settled()
+        problems = await city.problems()
+        for one in (worker, other) if victim != "all" else (worker,):
+            problems += complaints(one)
+        if not problems and seed % 5 == 0:
+            worker.ask_to_stop()
+            status = await asyncio.to_thread(worker.exit_status)
+            problems += [f"asked to stop, it ended with status {status}"] if status else []
+    stage.outcome.add("kills", len(while_sending) + 2 * len(while_acting))
+    if not problems:
+        await asyncio.to_thread(city.tear_down)
+    return problems
