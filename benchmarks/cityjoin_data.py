@@ -7,7 +7,7 @@ a record 180 s after the last one. The batch answer comes from the generator's a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,20 +109,22 @@ def batch_answer(records: Records) -> Answer:
     }
 
 
-def json_records(records: Records) -> Iterator[tuple[Source, int, bytes]]:
-    """(source, partition, JSON) of each record in order of production, closers last."""
+def json_records(
+    records: Records, partitions: Sequence[int] = range(PARTITIONS)
+) -> Iterator[tuple[Source, int, bytes]]:
+    """(source, partition, JSON) of each record of these partitions in order of production, closers last."""
     sources, devices, kinds = records.source.tolist(), records.device.tolist(), records.kind.tolist()
     values, goods, times = records.value.tolist(), records.good.tolist(), records.event_at_ms.tolist()
     places = [
         f'"lon":{lon:.6f},"lat":{lat:.6f}' for lon, lat in zip(records.lon.tolist(), records.lat.tolist(), strict=True)
     ]
-    for i in range(records.count):
+    for i in np.flatnonzero(np.isin(records.device % PARTITIONS, partitions)).tolist():
         device, kind, at_ms = devices[i], kinds[i], times[i]
         source = Source(sources[i])
         yield source, device % PARTITIONS, _line(source, device, kind, values[i], goods[i], at_ms, places[device], i)
     closed_ms = int(records.event_at_ms.max()) + CLOSER_MS
     for source in Source:
-        for partition in range(PARTITIONS):
+        for partition in partitions:
             # kind 1 takes no part in the alert
             yield (
                 source,

@@ -21,6 +21,7 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
 from benchmarks.cityjoin_data import (
+    DISORDER_MS,
     PARTITIONS,
     SIDE,
     SOUTH,
@@ -147,16 +148,7 @@ def measure(
     """Run the worker until it has read everything and the alerts topic rests; returns what was seen."""
     port = free_port()
     config = folder / "tongguan.toml"
-    config.write_text(
-        f'data_dir = "{folder / "data"}"\n'
-        f'[kafka]\nbootstrap = "{bootstrap}"\n'
-        f"[city]\nwest = {WEST}\nsouth = {SOUTH}\neast = {WEST + SIDE * STEP_DEG:.3f}\n"
-        f"north = {SOUTH + SIDE * STEP_DEG:.3f}\ncell_deg = {STEP_DEG}\n"
-        f"[topics]\nreplication = 1\nshards = {topics.shards}\n"
-        f"[locate.tickets]\nlateness_ms = 5000\n"
-        f"[metrics]\nport = {port}\n"
-        f"{given.config}"
-    )
+    config.write_text(worker_settings(folder / "data", bootstrap, topics, port) + given.config)
     command = [
         sys.executable, "-m", "benchmarks.cityjoin_worker", str(config), "--roles", given.roles, *given.worker_options
     ]  # fmt: skip
@@ -199,6 +191,19 @@ def measure(
         if os.environ.get("CITYJOIN_LOG"):
             print(log_path.read_text(), file=sys.stderr)
     return samples, peak
+
+
+def worker_settings(data_dir: Path, bootstrap: str, topics: TopicsSettings, metrics_port: int) -> str:
+    """The worker's configuration file."""
+    return (
+        f'data_dir = "{data_dir}"\n'
+        f'[kafka]\nbootstrap = "{bootstrap}"\n'
+        f"[city]\nwest = {WEST}\nsouth = {SOUTH}\neast = {WEST + SIDE * STEP_DEG:.3f}\n"
+        f"north = {SOUTH + SIDE * STEP_DEG:.3f}\ncell_deg = {STEP_DEG}\n"
+        f'[topics]\nprefix = "{topics.prefix}"\nreplication = 1\nshards = {topics.shards}\n'
+        f"[locate.tickets]\nlateness_ms = {DISORDER_MS}\n"
+        f"[metrics]\nport = {metrics_port}\n"
+    )
 
 
 class Scrape(NamedTuple):
@@ -252,16 +257,22 @@ def read_alerts(bootstrap: str, topic: str, partitions: int) -> tuple[Answer, fl
     got: Answer = set()
     last_ms = 0
     for message in consumer:
-        alert = decode_alert(message.value)
-        if alert.action is Action.CLEAR:
-            continue
-        last_ms = max(last_ms, message.timestamp)
-        assert alert.lon is not None and alert.lat is not None
-        column = int((alert.lon - WEST) / STEP_DEG)
-        row = int((alert.lat - SOUTH) / STEP_DEG)
-        values = alert.values
-        m, c, t = values["m"], values["c"], values["t"]
-        assert m is not None and c is not None and t is not None
-        got.add((row * SIDE + column, alert.window_start_ms, m, int(c), int(t)))
+        row = answer_row(message.value)
+        if row is not None:
+            last_ms = max(last_ms, message.timestamp)
+            got.add(row)
     consumer.close()
     return got, last_ms / 1000
+
+
+def answer_row(value: bytes) -> tuple[int, int, float, int, int] | None:
+    """What an alert record says, as a row of the answer; None for one that only clears."""
+    alert = decode_alert(value)
+    if alert.action is Action.CLEAR:
+        return None
+    assert alert.lon is not None and alert.lat is not None
+    column = int((alert.lon - WEST) / STEP_DEG)
+    row = int((alert.lat - SOUTH) / STEP_DEG)
+    m, c, t = alert.values["m"], alert.values["c"], alert.values["t"]
+    assert m is not None and c is not None and t is not None
+    return row * SIDE + column, alert.window_start_ms, m, int(c), int(t)

@@ -82,9 +82,11 @@ class Engine(ABC):
     cores: ClassVar[tuple[int, ...]] = (1, 2)
     """The numbers of cores it can make use of."""
     ours: ClassVar[bool] = False
+    recovers: ClassVar[bool] = False
+    """Whether it goes on where it was, with the right alerts, after a kill -9 in mid-run."""
     recovery: ClassVar[str]
     """What a kill -9 in mid-run costs as configured: "none: starts over", "checkpoint every 10 s"."""
-    notes: ClassVar[tuple[str, ...]]
+    notes: ClassVar[Sequence[str]]
     """Tuning that was done and what it took to be right, one sentence each, for README and RESULTS."""
 
     @property

@@ -5,5 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.peers.engine import Engine
+from benchmarks.peers.flink import FlinkCheckpointed, FlinkDataStream, FlinkSql
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.python_engines import Bytewax, Pathway, Quix, StockFaust
 
-ENGINES: Final[tuple[Engine, ...]] = ()
+ENGINES: Final[tuple[Engine, ...]] = (
+    Ours(),
+    FlinkDataStream(),
+    FlinkCheckpointed(),
+    FlinkSql(),
+    Bytewax(),
+    Pathway(),
+    Quix(),
+    StockFaust(),
+)

@@ -1,0 +1,204 @@
+"""CityJoin on every engine: the same broker, the same backlog, the same check of the answer.
+
+Question: how many raw records a second does an engine turn into exact composite alerts, on one core and on two, and
+          how does ours compare with the best of the others?
+Data:     benchmarks/cityjoin_data.py; written to Kafka once, before any engine starts. Slow engines get fewer records.
+Runs:     each engine alone, in new processes, with groups, topics and state of its own; round after round, so that an
+          hour's drift of the machine meets all alike. The broker is pinned to processor 1, the engine to 0; on two
+          cores the engine has both and shares the second with the broker.
+Clock:    from the first data that the engine's sockets receive from the broker (the kernel's count) to the broker's
+          append time of the last alert. Start-up is told apart.
+Check:    the alerts must be exactly those of a plain batch computation. A wrong answer gets no speed.
+
+    python -m benchmarks.peers --records 10000000 --slow-records 1000000 --runs 3 --json --save
+    python -m benchmarks.peers --engines ours flink-datastream --cores 1 --records 2000000
+    python -m benchmarks.peers --engines bytewax --save --add       one engine again, the other rows as they were
+
+Reading it: `rate` is records a second over the whole run, warm-up of JVMs and compilers of kernels included;
+`rate_second_half` is from the first alert of the middle window on, hence warm. `cpu_us_per_record` is user and system
+time of all the engine's processes within the clock. The last line with --json is one JSON object. Status 1 if ours was
+wrong or an engine could not be run; a peer that runs and answers wrongly is a result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.peers.backlog import fill_backlog
+from benchmarks.peers.engine import Engine, Pace
+from benchmarks.peers.engines import ENGINES
+from benchmarks.peers.page import section
+from benchmarks.peers.run import BROKER_CPU, EngineFailed, run
+from benchmarks.peers.summary import Row, ratios, row
+from deploy.local.kafka import LocalKafka
+from schemas.errors import TongguanError
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def say_of(name: str, line: str) -> None:
+    say(f"{name}: {line}")
+
+
+def main() -> int:
+    given = arguments()
+    chosen = [engine for engine in ENGINES if engine.name in given.engines]
+    failures = prepare(chosen)
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+        rows = measure(given, [engine for engine in chosen if engine.name not in failures], Path(folder))
+    rows = [*rows, *(about(engine, 0, 0) | {"right": False, "failures": [failures[engine.name]]}
+                     for engine in chosen if engine.name in failures)]  # fmt: skip
+    result = result_of(given, rows)
+    if given.save:
+        say(f"kept in {report.save('peers', result)}")
+    if given.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(section(result))
+    failed = any(row["failures"] for row in rows)
+    return 1 if failed or any(row["ours"] and not row["right"] for row in rows) else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [engine.name for engine in ENGINES]
+    parser.add_argument("--engines", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--records", type=int, default=10_000_000, help="for fast engines (%(default)s)")
+    parser.add_argument("--slow-records", type=int, default=1_000_000, help="for slow engines (%(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="of each engine on each number of cores (%(default)s)")
+    parser.add_argument("--cores", type=int, nargs="+", choices=(1, 2), default=[1, 2])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--give-up", type=float, default=900.0, metavar="S", help="end a run after this (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object in the last line")
+    parser.add_argument("--save", action="store_true", help="keep the result for RESULTS.md")
+    parser.add_argument("--add", action="store_true", help="with the saved rows of the engines not run now")
+    given = parser.parse_args()
+    if len(os.sched_getaffinity(0)) <= BROKER_CPU:
+        parser.error("two processors are needed: one for the broker, one for the engine")
+    if given.add and (problem := cannot_add(given)):
+        parser.error(problem)
+    return given
+
+
+def cannot_add(given: argparse.Namespace) -> str | None:
+    """Why the saved rows do not go with these; None when they do."""
+    kept = report.load("peers")
+    if kept is None:
+        return "--add: nothing is saved yet"
+    for name in ("records", "slow_records", "seed"):
+        if kept["result"][name] != getattr(given, name):
+            return f"--add: the saved rows have {name}={kept['result'][name]}, not {getattr(given, name)}"
+    return None
+
+
+def prepare(engines: Sequence[Engine]) -> dict[str, str]:
+    """Get what the engines need, before any clock runs; returns why where that was not to be had."""
+    failures = {}
+    for engine in engines:
+        try:
+            engine.prepare(partial(say_of, engine.name))
+        except TongguanError as error:
+            say(f"{engine.name}: {error}")
+            failures[engine.name] = str(error)
+    return failures
+
+
+def measure(given: argparse.Namespace, engines: Sequence[Engine], folder: Path) -> list[Row]:
+    """All runs; the rows in the order of the engines, first on one core."""
+    plan = [(engine, cores) for cores in sorted(set(given.cores)) for engine in engines if cores in engine.cores]
+    if not plan:
+        return []
+    sizes = {Pace.FAST: given.records, Pace.SLOW: given.slow_records}
+    runs: dict[tuple[str, int], list[Row]] = {}
+    failures: dict[tuple[str, int], list[str]] = {}
+    with LocalKafka(folder / "kafka", cpus=[BROKER_CPU], heap="2g") as broker:
+        backlogs = {
+            pace: fill_backlog(broker.bootstrap, f"{pace}-", sizes[pace], given.seed, say)
+            for pace in sorted({engine.pace for engine in engines})
+        }
+        os.sched_setaffinity(0, {BROKER_CPU})  # what is measured has its core for itself
+        for number in range(1, given.runs + 1):
+            for engine, cores in plan:
+                key = (engine.name, cores)
+                title = f"{engine.name}, {cores} core{'s' * (cores > 1)}, run {number} of {given.runs}"
+                if failures.get(key):
+                    continue  # it will fail again, and cost as much time
+                try:
+                    with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as scratch:
+                        backlog = backlogs[engine.pace]
+                        seen = run(engine, backlog, broker.bootstrap, cores, Path(scratch), given.give_up, say)
+                except (EngineFailed, TongguanError) as error:
+                    say(f"{title}: {error}")
+                    failures.setdefault(key, []).append(str(error))
+                    continue
+                say(f"{title}: {told(seen)}")
+                runs.setdefault(key, []).append(seen)
+    return [
+        row(
+            about(engine, cores, backlogs[engine.pace].records),
+            runs.get((engine.name, cores), []),
+            failures.get((engine.name, cores), []),
+        )
+        for engine, cores in plan
+    ]
+
+
+def about(engine: Engine, cores: int, records: int) -> Row:
+    """What a row says of its engine."""
+    return {
+        "engine": engine.name,
+        "title": engine.title,
+        "ours": engine.ours,
+        "cores": cores,
+        "records": records,
+        "pace": str(engine.pace),
+        "recovers": engine.recovers,
+        "recovery": engine.recovery,
+        "versions": engine.versions,
+        "notes": list(engine.notes),
+    }
+
+
+def told(seen: Row) -> str:
+    if not seen["right"]:
+        return f"wrong: {seen['missing']} alerts missing, {seen['extra']} too many"
+    half = seen["rate_second_half"]
+    return (
+        f"{seen['rate']:,} records/s"
+        + (f" (second half {half:,})" if half else "")
+        + f", {seen['cpu_us_per_record']} us CPU a record, {seen['peak_rss_mb']:,} MB, up in {seen['start_s']} s"
+    )
+
+
+def result_of(given: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:
+    """The whole result, with --add together with what was saved."""
+    if given.add and (kept := report.load("peers")) is not None:
+        new = {(row["engine"], row["cores"]) for row in rows}
+        rows = [*rows, *(row for row in kept["result"]["rows"] if (row["engine"], row["cores"]) not in new)]
+    order = [engine.name for engine in ENGINES]
+    rows.sort(key=lambda row: (row["cores"], order.index(row["engine"]) if row["engine"] in order else len(order)))
+    return {
+        "records": given.records,
+        "slow_records": given.slow_records,
+        "seed": given.seed,
+        "rows": rows,
+        "ratios": ratios(rows),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
