@@ -84,7 +84,8 @@ class ShardRun(Generic[C]):
     unacked: list[Event] = field(default_factory=list)
     unsent: list[Awaitable[Any]] = field(default_factory=list)
     writing: asyncio.Task[None] | None = None
-    written_at: float = field(default_factory=time.monotonic)  # when the last snapshot was taken; age and pacing only
+    # when the last snapshot was taken; age and pacing only. Looked up late, so that a simulation can give the time
+    written_at: float = field(default_factory=lambda: time.monotonic())
 
 
 class ShardRunner(Generic[C]):
