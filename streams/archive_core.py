@@ -1,6 +1,6 @@
 """The archive's bookkeeping for one shard: which frames make a batch, and which of their rows are new. Pure.
 
-Exactly once into ClickHouse rests on four things, each of which covers what the one before it cannot:
+Exactly once into ClickHouse rests on five things, each of which covers what the one before it cannot:
 
 1. A batch is *planned*: before frames first..last of the shard are inserted, a `Checkpoint` with these offsets, a fresh
    insert token and the coverage before them is durable. After a crash exactly this batch is done again, first, with the
@@ -8,8 +8,11 @@ Exactly once into ClickHouse rests on four things, each of which covers what the
 2. When the batch is in, a checkpoint says so with the coverage after it. Frames up to there are never read again.
 3. A frame may repeat raw offsets that came in other frames (locate was restarted): rows whose offset is covered are
    dropped. Coverage is exact because it is part of the checkpoint, not of the process.
-4. The tables identify a row by its raw record (ReplacingMergeTree) and the views read them duplicate-free. That catches
-   what is left: a worker that was declared dead and inserts once more beside its successor.
+4. An owner that was declared dead and goes on (a machine that was paused) finds its successor's claim in front of its
+   next checkpoint, and inserts nothing more (streams/shard_claim.py). A plan of its own that stood before the claim is
+   known to the successor, which does it with the same token.
+5. The tables identify a row by its raw record (ReplacingMergeTree) and the views read them duplicate-free. That catches
+   what is left: an insert that comes after ten thousand others, when ClickHouse has forgotten its token.
 """
 
 from __future__ import annotations
@@ -76,6 +79,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     done: bool
     covered: list[CoveredOffsets]
+    epoch: int = -1
+    """Of the owner that wrote it (streams/shard_claim.py): the greatest one counts. -1: before there were claims."""
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -222,10 +227,10 @@ class ShardArchive:
     def full(self, settings: ArchiveSettings) -> bool:
         return self.rows >= settings.batch_rows or self.size >= settings.batch_bytes
 
-    def plan(self, token: str) -> tuple[Checkpoint, list[Frame]]:
+    def plan(self, token: str, epoch: int = -1) -> tuple[Checkpoint, list[Frame]]:
         """Everything pending as one batch. The checkpoint must be durable before the first row is inserted."""
         frames, self.pending, self.rows, self.size = self.pending, [], 0, 0
-        return plan_of(frames, self.covered, token), frames
+        return plan_of(frames, self.covered, token, epoch), frames
 
     def finish(self, plan: Checkpoint, covered: Covered) -> Checkpoint:
         """The batch is in; `covered` is the coverage that `make_rows` made. Returns what to store."""
@@ -233,8 +238,9 @@ class ShardArchive:
         return msgspec.structs.replace(plan, done=True, covered=covered.encode())
 
 
-def plan_of(frames: Sequence[Frame], covered: Covered, token: str) -> Checkpoint:
+def plan_of(frames: Sequence[Frame], covered: Covered, token: str, epoch: int) -> Checkpoint:
     return Checkpoint(
+        epoch=epoch,
         first=frames[0].offset,
         last=frames[-1].offset,
         frames=len(frames),

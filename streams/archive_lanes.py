@@ -37,6 +37,7 @@ from streams.archive_core import (
     open_frame,
 )
 from streams.clickhouse import Store, StoreThread
+from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
 
 log = logging.getLogger(__name__)
@@ -145,25 +146,28 @@ class FrameLane(Lane):
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         super().__init__(topic, partition, store, settings)
-        self._state = state
+        self._claim = ShardClaim(state, partition, CHECKPOINT_KEY, log=log)
         self._log = log
         self._new_token = new_token
         self._shard: ShardArchive | None = None
+        self._newest = -1  # offset of the last frame that was taken
         self._first_unwritten: int | None = None  # where to begin when there is no checkpoint; None: with what comes
 
     async def _take(self, delivery: Delivery) -> None:
-        if self._shard is None:
-            opened = await self._open()
-            if opened is None:
-                return
-            self._shard = opened
-        await self._backfill(self._shard, delivery.offset)
-        if not self.alive:
+        if self._first_unwritten is None:
+            self._first_unwritten = delivery.offset
+        try:
+            shard = await self._ready(delivery.offset)
+        except BaseException:  # cancelled: it does not come again, but will be read from the topic
+            self._unacked.append(delivery.ack)
+            raise
+        if shard is None:
             return
-        if self._shard.knows(delivery.offset):
+        if shard.knows(delivery.offset):
             delivery.ack()  # known ones lie below all that is pending, so this is in order
             return
-        self._shard.offer(self._frame(delivery.offset, delivery.value, delivery.timestamp_ms))
+        shard.offer(self._frame(delivery.offset, delivery.value, delivery.timestamp_ms))
+        self._newest = delivery.offset
         self._unacked.append(delivery.ack)
         self._started_waiting()
 
@@ -172,30 +176,47 @@ class FrameLane(Lane):
 
     async def _write(self) -> None:
         self._waiting_since = None
+        if self._shard is None and self._unacked:  # claimed by another owner meanwhile, and still ours for Kafka
+            await self._ready(self._newest + 1)
         shard = self._shard
         if shard is None or not shard.pending:
             return
-        plan, frames = shard.plan(self._new_token())
+        plan, frames = shard.plan(self._new_token(), self._claim.epoch)
+        written = False
         try:
             written = await self._put(plan) and await self._insert(shard, plan, frames)
-        except BaseException:
-            # cancelled, or an error nobody expected: whether it is in is now the checkpoint's to say, so the next
-            # delivery opens the shard anew, and what was in hand is read from the topic again
-            self._shard = None
-            self._first_unwritten = plan.first
-            raise
+        finally:
+            if not written:
+                # cancelled, claimed by another, or an error nobody expected: whether it is in is now the checkpoint's
+                # to say, so the shard is opened anew, and what was in hand is read from the topic again
+                self._shard = None
+                self._first_unwritten = plan.first
+                self._started_waiting()
         if written:
             self._acknowledge()
 
+    async def _ready(self, upto: int) -> ShardArchive | None:
+        """The shard, all frames below `upto` in it or pending; None when the partition is no longer ours."""
+        while self.alive:
+            if self._shard is None:
+                self._shard = await self._open()
+                continue
+            shard = self._shard
+            await self._backfill(shard, upto)
+            if self.alive and self._shard is shard:
+                return shard
+        return None
+
     async def _open(self) -> ShardArchive | None:
-        """The shard as its last owner left it; does the batch again that it may have been in the middle of."""
-        stored = await self._until_kafka_answers("load", lambda: self._state.load(self.partition))
+        """The shard as its last owner left it; does the batch again that it may have been in the middle of. None when
+        the partition is no longer ours, or another owner has claimed it meanwhile."""
+        stored = await self._until_kafka_answers("load", self._claim.take)
         if stored is None:
             return None
-        payload = stored.get(CHECKPOINT_KEY)
-        if payload is None:
+        if not stored:
             return ShardArchive(Covered(), self._first_unwritten)
-        checkpoint = decode_checkpoint(payload)
+        checkpoint = max(map(decode_checkpoint, stored), key=lambda one: one.epoch)
+        checkpoint = msgspec.structs.replace(checkpoint, epoch=self._claim.epoch)
         shard = ShardArchive(Covered(checkpoint.covered), checkpoint.last + 1)
         if checkpoint.done:
             return shard
@@ -218,7 +239,7 @@ class FrameLane(Lane):
     async def _backfill(self, shard: ShardArchive, delivered: int) -> None:
         """Frames between what is known and what was delivered: read from the topic and archived first. There are none
         unless commits got ahead (see faust-streaming/faust#606), were set by hand, or offsets have gaps."""
-        while self.alive and shard.next_offset is not None and shard.next_offset < delivered:
+        while self._shard is shard and self.alive and shard.next_offset is not None and shard.next_offset < delivered:
             last = min(shard.next_offset + BACKFILL_FRAMES, delivered) - 1
             frames = await self._read(shard.next_offset, last)
             if frames is None:
@@ -244,10 +265,10 @@ class FrameLane(Lane):
 
     async def _put(self, checkpoint: Checkpoint) -> bool:
         payload = encode_checkpoint(checkpoint)
-        put = await self._until_kafka_answers(
-            "checkpoint", lambda: self._state.put(self.partition, CHECKPOINT_KEY, payload)
-        )
-        return put is not None and self.alive
+        put = await self._until_kafka_answers("checkpoint", lambda: self._claim.put(payload))
+        if put is False:
+            log.warning("%s[%d]: claimed by another owner; looking what it has done", self.topic, self.partition)
+        return bool(put) and self.alive
 
     async def _insert(self, shard: ShardArchive, plan: Checkpoint, frames: Sequence[Frame]) -> bool:
         """Insert a planned batch and record that it is in. False when the partition was lost meanwhile."""

@@ -95,8 +95,8 @@ class LoopWork:
         self._counts.count(self._core.incidents.by_id.values(), self._core.outcomes)
         return self._snapshots.capture(self._core, next_offset)
 
-    async def write(self, captured: CapturedLoop) -> None:
-        await self._snapshots.write(captured)
+    async def write(self, captured: CapturedLoop) -> bool:
+        return await self._snapshots.write(captured)
 
     def forget(self) -> None:
         self._counts.forget()

@@ -5,14 +5,13 @@ and where each part lies. The manifest is written last, when everything it names
 leaves the snapshot before. What no manifest names any more is deleted from the head of `loop-parts`; an old part that
 stands in the way is written once more.
 
-Each owner writes a manifest under a key of its own and clears the others' away after its first. So an owner that has
-lost the loop without knowing it yet (a machine that was paused) cannot put its older state in place of a newer one.
+An owner that has lost the loop without knowing it yet (a machine that was paused) neither puts its older state in place
+of a newer one nor deletes what that one needs: see streams/shard_claim.py.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,6 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from schemas.errors import BrokerError
+from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,10 @@ class LoopState(Protocol):
         """The parts that have changed since the last call, by name."""
         ...
 
+    def parts(self) -> Mapping[str, bytes]:
+        """All parts."""
+        ...
+
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Take the state out of all parts that were ever dirty, each as it was last."""
         ...
@@ -75,43 +79,45 @@ class LoopSnapshots:
 
     def __init__(self, store: ShardStore, log_: Log, *, parts_topic: str) -> None:
         """`store` is on topic `loop-state`; `parts_topic` is a full name, with the prefix."""
-        self._store = store
+        self._claim = ShardClaim(store, PARTITION, "manifest", log=log_)
         self._log = log_
         self._topic = parts_topic
-        self._key = f"manifest-{uuid.uuid4().hex}"  # names an owner; nothing that is told depends on it
-        self._others: list[str] = []  # keys of owners before us
         self._parts: dict[str, int] = {}
+        self._whole = False  # the next capture takes every part: another owner may have deleted some of ours
         self._written = 0
 
     def capture(self, state: LoopState, next_offset: int) -> CapturedLoop:
         """What has changed since the capture before; every capture must be written, in order."""
-        return CapturedLoop(next_offset, dict(state.dirty_parts()))
+        changed = state.dirty_parts()
+        if self._whole:
+            self._whole, changed = False, state.parts()
+        return CapturedLoop(next_offset, dict(changed))
 
-    async def write(self, captured: CapturedLoop) -> None:
-        """Make the snapshot durable; BrokerError when Kafka refuses it."""
+    async def write(self, captured: CapturedLoop) -> bool:
+        """Make the snapshot durable; BrokerError when Kafka refuses it. False when another owner has claimed the loop
+        meanwhile: then this one is of no use, as it may name parts that are gone, and the next one will be whole."""
         for name, part in captured.parts.items():
             self._parts[name] = await self._log.append(self._topic, PARTITION, part)
         self._written += 1
         delete = self._written % DELETE_EVERY == 0
         if delete:
-            await self._move_old_parts()
+            try:
+                await self._move_old_parts()
+            except BrokerError as problem:
+                return await self._of_no_use(f"parts cannot be moved ({problem})")
         refs = [PartRef(name, offset) for name, offset in self._parts.items()]
         manifest = LoopManifest(next_offset=captured.next_offset, parts=refs)
-        await self._store.put(PARTITION, self._key, msgspec.msgpack.encode(manifest))
-        while self._others:
-            await self._store.put(PARTITION, self._others[-1], None)
-            self._others.pop()
+        if not await self._claim.put(msgspec.msgpack.encode(manifest)):
+            return await self._of_no_use("another owner has claimed the loop meanwhile")
         if delete and self._parts:
             await self._delete_before(min(self._parts.values()))
+        return True
 
     async def read(self, state: LoopState) -> int | None:
         """Restore an empty state from the newest snapshot that is whole; the offset of `loop` to go on from, None when
         there is no snapshot. BrokerError when there are some and none can be used."""
-        stored = await self._store.load(PARTITION)
-        self._others = list(stored)
-        manifests = sorted(
-            (_decode(payload) for payload in stored.values()), key=lambda one: one.next_offset, reverse=True
-        )
+        stored = await self._claim.take()
+        manifests = sorted(map(_decode, stored), key=lambda one: one.next_offset, reverse=True)
         problem: BrokerError | None = None
         for manifest in manifests:
             try:
@@ -136,6 +142,12 @@ class LoopSnapshots:
                 raise BrokerError(f"loop snapshot: {self._topic}[{PARTITION}] offset {message.offset} is empty")
             parts[names[message.offset]] = message.value
         return parts
+
+    async def _of_no_use(self, why: str) -> bool:
+        log.warning("loop: snapshot given up, the next one will be whole: %s", why)
+        await self._claim.take()
+        self._parts, self._whole = {}, True
+        return False
 
     async def _move_old_parts(self) -> None:
         """Parts that have not changed for long would keep all that was written since from being deleted."""

@@ -59,8 +59,9 @@ class JoinWork:
         metrics.ACTIVE_CELLS.labels(self.label).set(self._core.slots.count)
         return self._snapshots.capture(self._core, next_offset)
 
-    async def write(self, captured: Captured) -> None:
+    async def write(self, captured: Captured) -> bool:
         await self._snapshots.write(captured)
+        return True
 
     def forget(self) -> None:
         metrics.ACTIVE_CELLS.remove(self.label)

@@ -63,8 +63,9 @@ class ShardWork(Protocol[C]):
 
     def capture(self, next_offset: int) -> C: ...
 
-    async def write(self, captured: C) -> None:
-        """Make the snapshot durable; BrokerError when Kafka refuses it."""
+    async def write(self, captured: C) -> bool:
+        """Make the snapshot durable; BrokerError when Kafka refuses it. False when that is of no use, because another
+        owner has claimed the shard meanwhile: the next one will do."""
         ...
 
     def forget(self) -> None:
@@ -79,6 +80,7 @@ class ShardRun(Generic[C]):
     shard: int
     work: ShardWork[C]
     next_offset: int | None = None  # None: not restored yet
+    catching_up: bool = False  # reading again what lies between the snapshot and the first event
     alive: bool = True  # False once the shard is another's: nothing is told, stored or acknowledged any more
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # a snapshot must not see half of a message's effects
     unacked: list[Event] = field(default_factory=list)
@@ -124,10 +126,12 @@ class ShardRunner(Generic[C]):
                     raise  # else its new owner has moved what we were reading
 
     async def _handle(self, run: ShardRun[C], event: Event, offset: int) -> None:
+        run.catching_up = run.next_offset is None or offset > run.next_offset
         if run.next_offset is None:
             run.next_offset = await run.work.restore() or 0
         if run.alive and offset > run.next_offset:
             await self._catch_up(run, offset)
+        run.catching_up = False
         if run.alive and offset >= run.next_offset:
             await self._take(run, event.value or b"", offset)
         event.value = event.message.value = None  # up to megabytes, and it waits for its acknowledgement
@@ -141,6 +145,14 @@ class ShardRunner(Generic[C]):
             if run.unacked and not run.busy.locked():
                 async with run.busy:
                     await self._snapshot_when_due(run)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way before whose end nothing is acknowledged: a backlog is read again, or a
+        snapshot written."""
+        return any(
+            run.catching_up or (run.writing is not None and not run.writing.done()) for run in self._runs.values()
+        )
 
     def forget(self, shards: Iterable[int]) -> None:
         """Another worker has these shards now (or we get them again later, from the snapshot).
@@ -227,7 +239,9 @@ class ShardRunner(Generic[C]):
         began = time.monotonic()
         for sent in unsent:
             await sent  # what is not durable must be found again by a restart
-        await run.work.write(captured)
+        if not await run.work.write(captured):
+            run.unacked[:0] = events
+            return
         for event in events:
             event.ack()
         metrics.SNAPSHOT_SECONDS.observe(time.monotonic() - began)

@@ -297,6 +297,58 @@ async def test_a_revoked_lane_stops_waiting_for_clickhouse(world: World) -> None
     assert not world.acked
 
 
+class Frozen(MemoryLog):
+    """A log in whose `nth` append the process is frozen, before it or behind it; until `thawed` is set."""
+
+    def __init__(self, log: MemoryLog, side: str, nth: int) -> None:
+        self.messages, self.ends, self.fail_appends = log.messages, log.ends, 0
+        self.reached, self.thawed = asyncio.Event(), asyncio.Event()
+        self._side, self._left = side, nth
+
+    async def append(self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None) -> int:
+        self._left -= 1
+        if self._side == "before" and not self._left:
+            await self._freeze()
+        offset = await super().append(topic, partition, value, key=key)
+        if self._side == "after" and not self._left:
+            await self._freeze()
+        return offset
+
+    async def _freeze(self) -> None:
+        self.reached.set()
+        await self.thawed.wait()
+
+
+CLAIM, PLAN, DONE = 1, 2, 3  # what an owner writes, in this order
+
+
+@pytest.mark.parametrize(
+    ("side", "nth"),
+    [("before", CLAIM), ("after", CLAIM), ("before", PLAN), ("after", PLAN), ("before", DONE), ("after", DONE)],
+)
+async def test_an_owner_that_was_frozen_inserts_nothing_beside_its_successor(world: World, side: str, nth: int) -> None:
+    """Failed before there were claims: the plan of the former owner overwrote the checkpoint of its successor, and its
+    frames went in again under another token."""
+    await world.produce(*(reading_frame(at * 5, at * 5 + 4) for at in range(6)))
+    frozen = Frozen(world.log, side, nth)
+    paused = FrameLane(TOPIC, 0, world.thread, SETTINGS, state=ShardStore(STATE, frozen), log=frozen)
+    feeding = asyncio.create_task(world.feed(paused))
+    await frozen.reached.wait()
+    successor = world.lane(ArchiveSettings(batch_rows=15, batch_seconds=0.01))
+    await world.feed(successor, first=0)
+    frozen.thawed.set()
+    await feeding
+    await paused.flush()
+    await world.produce(reading_frame(30, 34), reading_frame(35, 39))
+    await world.feed(successor, first=6)
+    await successor.flush()
+    paused.revoke()
+    third = world.lane()
+    await world.feed(third, first=0)
+    await third.flush()
+    assert Counter(world.store.offsets) == Counter(range(40))
+
+
 @pytest.mark.parametrize("when", ["waiting for the store", "writing the plan"])
 async def test_a_lane_that_was_cancelled_in_the_middle_goes_on_from_its_checkpoint(world: World, when: str) -> None:
     await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(5)))

@@ -77,9 +77,11 @@ class CountingCore:
         return [told]
 
     def dirty_parts(self) -> Mapping[str, bytes]:
-        parts = {place: msgspec.msgpack.encode(self.seen[place]) for place in sorted(self._dirty)}
-        self._dirty.clear()
-        return parts
+        dirty, self._dirty = self._dirty, set()
+        return {place: part for place, part in self.parts().items() if place in dirty}
+
+    def parts(self) -> Mapping[str, bytes]:
+        return {place: msgspec.msgpack.encode(seen) for place, seen in sorted(self.seen.items())}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         self.seen = {place: msgspec.msgpack.decode(part, type=tuple[int, int]) for place, part in parts.items()}

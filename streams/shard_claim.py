@@ -1,0 +1,72 @@
+"""Who owns the state of a shard, when more than one believes it does.
+
+A worker that was frozen (a paused virtual machine, a host that swapped) and declared dead goes on where it stopped, for
+a moment, beside the owner that has taken its shard over: a *zombie*. It must not put its older state in place of the
+newer one, nor delete what that one needs. Kafka's groups fence offsets, not topics; so owners tell each other on the
+topic of their state itself, which has one partition per shard and therefore one order:
+
+- Each owner first writes a claim, under a key that all share. The claim's offset is its *epoch*. Then it reads what is
+  there. So of two owners, either the earlier one's write is in what the later one reads, or it stands behind the later
+  one's claim.
+- Each owner writes under a key of its own, and clears the others' away after its first write. So nobody overwrites.
+- A write whose offset is the one right behind the owner's last write has no claim between the two: nothing else needs
+  to be asked. Only when there is a gap, the gap is read, and a claim in it says that the shard is another's now.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from streams.shard_store import Log, ShardStore
+
+OWNER_KEY: Final = "owner"
+
+
+class ShardClaim:
+    """One owner's hand on the state of one shard, from its assignment on. `name` begins the keys, such as "manifest".
+
+    `take`, then `put` as often as need be; `take` again after a `put` that found the shard claimed by another.
+    """
+
+    def __init__(self, store: ShardStore, shard: int, name: str, *, log: Log) -> None:
+        self._store = store
+        self._log = log
+        self._shard = shard
+        self._name = name
+        self._id = uuid.uuid4().hex  # names an owner; nothing that is told depends on it
+        self._others: list[str] = []
+        self._last = -1  # offset of our last write
+        self.epoch = -1
+
+    async def take(self) -> list[bytes]:
+        """Claim the shard; what owners before (or beside) us have stored, in no particular order."""
+        self.epoch = self._last = await self._store.put(self._shard, OWNER_KEY, self._id.encode())
+        stored = await self._store.load(self._shard)
+        stored.pop(OWNER_KEY, None)
+        self._others = [key for key in stored if key != self._key]
+        return list(stored.values())
+
+    async def put(self, payload: bytes) -> bool:
+        """Store; durable when this returns. False when another owner has claimed the shard since we did: it may not
+        have seen this payload, and may have deleted what the payload names."""
+        if not await self._write(self._key, payload):
+            return False
+        while self._others:
+            if not await self._write(self._others[-1], None):
+                return False
+            self._others.pop()
+        return True
+
+    @property
+    def _key(self) -> str:
+        return f"{self._name}-{self._id}"
+
+    async def _write(self, key: str, payload: bytes | None) -> bool:
+        at = await self._store.put(self._shard, key, payload)
+        first, self._last = self._last + 1, at
+        if at == first:
+            return True
+        between = await self._log.read_range(self._store.topic, self._shard, first, at - 1)
+        # a repeat of ours, after a broker that was away; what was compacted away may have been a claim
+        return len(between) == at - first and all(message.key != OWNER_KEY.encode() for message in between)

@@ -1,0 +1,94 @@
+"""Claims: who owns a shard's state is told by the order of its topic, to whoever writes next."""
+
+from __future__ import annotations
+
+from streams.shard_claim import OWNER_KEY, ShardClaim
+from streams.shard_store import ShardStore
+from tests.support.memory_log import MemoryLog
+
+TOPIC, SHARD = "state", 3
+
+
+def claim_on(log: MemoryLog) -> ShardClaim:
+    return ShardClaim(ShardStore(TOPIC, log), SHARD, "manifest", log=log)
+
+
+async def payloads(log: MemoryLog) -> set[bytes]:
+    stored = await ShardStore(TOPIC, log).load(SHARD)
+    return {payload for key, payload in stored.items() if key != OWNER_KEY}
+
+
+async def test_an_owner_alone_writes_as_often_as_it_likes_and_leaves_its_last() -> None:
+    log = MemoryLog()
+    claim = claim_on(log)
+    assert await claim.take() == []
+    for payload in (b"1", b"2", b"3"):
+        assert await claim.put(payload)
+    assert await payloads(log) == {b"3"}
+
+
+async def test_a_successor_gets_what_is_there_clears_it_away_and_has_the_greater_epoch() -> None:
+    log = MemoryLog()
+    await ShardStore(TOPIC, log).put(SHARD, "manifest", b"of a version without claims")
+    first, second = claim_on(log), claim_on(log)
+    assert await first.take() == [b"of a version without claims"]
+    assert await first.put(b"first")
+    assert await second.take() == [b"first"]
+    assert second.epoch > first.epoch
+    assert await payloads(log) == {b"first"}, "what is there stays until the successor has something of its own"
+    assert await second.put(b"second")
+    assert await payloads(log) == {b"second"}
+
+
+async def test_a_write_behind_the_claim_of_another_is_told_from_all_others() -> None:
+    log = MemoryLog()
+    first, second = claim_on(log), claim_on(log)
+    await first.take()
+    assert await first.put(b"before")
+    await second.take()
+    assert not await first.put(b"behind"), "the second owner has not seen it"
+    assert await second.put(b"own"), "what a former owner writes takes nothing away from the present one"
+    assert b"own" in await payloads(log)
+
+
+async def test_a_write_before_the_claim_of_another_is_in_what_that_one_reads() -> None:
+    log = MemoryLog()
+    first, second = claim_on(log), claim_on(log)
+    await first.take()
+    assert await first.put(b"before")
+    assert await second.take() == [b"before"]
+
+
+async def test_an_owner_that_claims_again_is_the_owner_again_and_the_other_is_told() -> None:
+    log = MemoryLog()
+    first, second = claim_on(log), claim_on(log)
+    await first.take()
+    await second.take()
+    assert not await first.put(b"1")
+    await first.take()
+    assert await first.put(b"2")
+    assert not await second.put(b"3")
+
+
+async def test_a_write_that_had_to_be_repeated_is_no_claim() -> None:
+    log = MemoryLog()
+    claim = claim_on(log)
+    await claim.take()
+    await claim.put(b"1")
+    await log.append(TOPIC, SHARD, b"2", key=(await _key(log)))  # its answer got lost
+    assert await claim.put(b"2")
+
+
+async def test_a_gap_that_cannot_be_read_any_more_counts_as_a_claim() -> None:
+    log = MemoryLog()
+    first, second = claim_on(log), claim_on(log)
+    await first.take()
+    await second.take()
+    where = (TOPIC, SHARD)
+    log.messages[where] = [m for m in log.messages[where] if m.offset != second.epoch]  # compacted away
+    assert not await first.put(b"1")
+
+
+async def _key(log: MemoryLog) -> bytes:
+    (key,) = [key for key in await ShardStore(TOPIC, log).load(SHARD) if key != OWNER_KEY]
+    return key.encode()
