@@ -75,6 +75,8 @@ def decode(source: Source, payload: bytes | memoryview | None, zone: ZoneInfo) -
         record = _parse(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_faults.explain(raw, error) from None
+    if json_faults.may_be_too_deep(raw) and type(record) in (dict, list):
+        json_faults.refuse_depth(record)  # before anything that recurses, whose reach depends on who called it
     if type(record) is not dict:
         raise BadRecord(Reason.BAD_TYPE, "$", f"expected an object, got {json_faults.shown(record)}")
     # A key of its own has a colon of its own, so as many colons as keys means that no key came twice (the usual case).
@@ -279,16 +281,10 @@ _MAX_PIXELS: Final = 2**63  # nobody has such a picture, and far larger integers
 
 
 def _extra(record: _Fields, columns: frozenset[str], nullable: tuple[str, ...]) -> bytes | None:
-    """The fields outside `columns` as compact JSON; of the `nullable` ones only those that are given.
-
-    Only here can a record have containers inside containers (every other field refuses them): so depth is checked here.
-    """
+    """The fields outside `columns` as compact JSON; of the `nullable` ones only those that are given."""
     rest = {name: value for name, value in record.items() if name not in columns}
     if None in rest.values():
         rest = {name: value for name, value in rest.items() if value is not None or name not in nullable}
-    containers = [value for value in rest.values() if type(value) is dict or type(value) is list]
-    if containers:
-        json_faults.refuse_depth(containers)
     return _encode(rest) if rest else None
 
 

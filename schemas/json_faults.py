@@ -20,6 +20,7 @@ _Pairs = list[tuple[str, Any]]
 _LONE_SURROGATE: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
+_STRINGS_AND_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def shown(value: Any, *, secret: bool = False) -> str:
@@ -51,8 +52,9 @@ def explain(raw: bytes, error: Exception) -> BadRecord:
     """The BadRecord for bytes that msgspec's parser refused with `error`."""
     if not raw.strip(b" \t\r\n"):
         return BadRecord(Reason.EMPTY, "$", f"expected a JSON object, got {'blanks' if raw else 'no bytes'}")
-    if isinstance(error, RecursionError):
-        return _too_deep()
+    # How deep a parser gets before it gives up depends on who called it; what a letter says must not.
+    if isinstance(error, RecursionError) or _opens_too_deep(raw, error):
+        return too_deep()
     try:
         text = raw.decode()
     except UnicodeDecodeError as wrong:
@@ -88,10 +90,10 @@ def refuse_duplicates(raw: bytes, record: dict[str, Any]) -> None:
         seen.add(key)
 
 
-def refuse_depth(containers: list[Any]) -> None:
-    """Raises BadRecord when these values of a record are deeper than MAX_DEPTH, the record itself being 1."""
-    level = containers
-    for _ in range(MAX_DEPTH - 1):
+def refuse_depth(record: Any) -> None:
+    """Raises BadRecord when a parsed record has more than MAX_DEPTH objects and arrays inside each other."""
+    level = [record]
+    for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for value in level:
             for inner in value.values() if type(value) is dict else value:
@@ -101,7 +103,33 @@ def refuse_depth(containers: list[Any]) -> None:
         if not below:
             return
         level = below
-    raise _too_deep()
+    raise too_deep()
+
+
+def too_deep() -> BadRecord:
+    return BadRecord(Reason.BAD_JSON, "$", f"expected at most {MAX_DEPTH} objects and arrays inside each other")
+
+
+def may_be_too_deep(raw: bytes) -> bool:
+    """Whether there are brackets enough; without them a record need not be looked at."""
+    return raw.count(0x5B) + raw.count(0x7B) > MAX_DEPTH
+
+
+def _opens_too_deep(raw: bytes, error: Exception) -> bool:
+    """Whether malformed JSON is deeper than MAX_DEPTH, as far as it goes before the fault."""
+    if not may_be_too_deep(raw):
+        return False
+    place = re.search(r"\(byte (\d+)\)", str(error))
+    depth = 0
+    for token in _STRINGS_AND_BRACKETS.finditer(raw, 0, int(place[1]) if place else len(raw)):
+        opened = token.group()
+        if opened in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif opened in b"]}":
+            depth -= 1
+    return False
 
 
 def _colons(record: dict[str, Any]) -> int:
@@ -135,7 +163,7 @@ def _pairs(text: str) -> _Pairs:
     """All key-value pairs of the top-level object, repeated keys included; numbers as floats."""
     try:
         pairs = _second.decode(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadRecord(Reason.BAD_JSON, "$", f"JSON is malformed: {error}") from None
     return pairs if isinstance(pairs, list) else []
 
@@ -163,10 +191,6 @@ def _has_infinity(value: Any) -> bool:
         elif isinstance(value, float) and math.isinf(value):
             return True
     return False
-
-
-def _too_deep() -> BadRecord:
-    return BadRecord(Reason.BAD_JSON, "$", f"expected at most {MAX_DEPTH} objects and arrays inside each other")
 
 
 def _quoted(value: Any) -> str:

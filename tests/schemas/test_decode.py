@@ -287,6 +287,29 @@ def test_a_hundred_thousand_brackets_are_too_large_before_they_are_too_deep() ->
     assert fault_of(Source.READINGS, b"[" * 100_000).reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"ts":1,"ts":2,"deep":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"deep":' + b'[{"a":' * 150 + b"1",
+        b'{"deep":' + b"[" * 300 + b"]" * 299 + b"}",
+        b"[" * 300 + b"]" * 300,
+        b'{"big":1e999,"deep":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"value":nope,"deep":' + b"[" * 300,
+        b'{"text":"' + b"[" * 300 + b'","ts":}',
+    ],
+)
+def test_what_a_letter_says_does_not_depend_on_how_deep_the_callers_stack_is(payload: bytes) -> None:
+    def from_below(frames: int) -> BadRecord:
+        return from_below(frames - 1) if frames else fault_of(Source.READINGS, payload)
+
+    near, far = from_below(0), from_below(700)
+    assert (near.reason, near.path, near.detail) == (far.reason, far.path, far.detail)
+    assert ("at most 64" in near.detail) == (
+        payload.count(b"[") > 64 and b"nope" not in payload and b"text" not in payload
+    )
+
+
 @pytest.mark.parametrize(("levels", "fine"), [(62, True), (63, True), (64, False), (900, False)])
 def test_depth_is_bounded_whatever_the_interpreter_could_bear(levels: int, fine: bool) -> None:
     payload = json.dumps(READ).encode()[:-1] + b',"deep":' + b"[" * levels + b"]" * levels + b"}"
