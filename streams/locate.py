@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -28,7 +28,7 @@ from streams.batches import Batch, RawBatch, slices
 from streams.decode import Decoder
 from streams.locate_core import Flush, Locator, UrgentTicket
 from streams.locate_metrics import LocateMetrics
-from streams.locate_reader import LocateReader
+from streams.locate_reader import Found, LocateReader
 from streams.locate_sender import FIRST_PAUSE_S, LocateSender
 from streams.locate_settings import LocateSettings
 from streams.locate_warm_up import warm_up
@@ -55,6 +55,9 @@ SLICE_RECORDS: Final = 65_536
 """Decoded at once: 50 ms of work, and the memory that goes with it. One Kafka batch is never cut."""
 GIVE_BACK_WITHIN_S: Final = 8.0
 """For the last flush, its acknowledgement and commit; then the next owner reads again what is left."""
+
+Job = list[tuple[TopicPartition, Sequence[Batch], bool]]
+"""Slices to be fed one after the other, and whether each is the last of what was found of its partition."""
 
 
 class LocateService(Service):
@@ -110,6 +113,11 @@ class LocateService(Service):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="locate")
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def partitions(self) -> frozenset[TopicPartition]:
+        """The raw partitions that the group has given to us."""
+        return self._reader.mine
+
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
@@ -149,11 +157,10 @@ class LocateService(Service):
     # --- one cycle -------------------------------------------------------------------------------------------------
 
     async def _cycle(self) -> None:
-        found = await self._reader.poll(POLL_MS)
+        found = await self._reader.poll(self._locator.due_in_ms(steady_ms(), POLL_MS))
         async with self._lock:
             await self._reader.adopt({tp: batches[0].first_offset for tp, batches in found}, steady_ms())
-            for tp, batches in found:
-                await self._take(tp, batches)
+            await self._take(found)
             self._reader.look_at_ends()
             if self._locator.due(steady_ms()):
                 await self._flush()
@@ -161,20 +168,48 @@ class LocateService(Service):
         if len(found) < len(self._locator.assigned):
             await asyncio.sleep(PAUSE_S)
 
-    async def _take(self, tp: TopicPartition, batches: Sequence[Batch], *, may_flush: bool = True) -> None:
-        """Decode and place what came from one partition, flushing as often as need be."""
-        if self._reader.is_next(tp, batches):
-            for part in slices(batches, most_records=SLICE_RECORDS):
-                await self._in_thread(partial(self._feed, tp, part), self._sender.urgent)
-                if self._reader.source(tp) is not Source.TICKETS:
-                    for ticket_tp, tickets in await self._reader.poll_tickets():
-                        await self._take(ticket_tp, tickets)
-                if may_flush and self._locator.due(steady_ms()):
-                    await self._flush()
-        self._reader.unread.discard(tp)
+    async def _take(self, found: Found, *, may_flush: bool = True) -> None:
+        """Decode and place what was found, tickets first, flushing as often as need be."""
+        for job in self._jobs(found):
+            await self._in_thread(partial(self._feed_all, job), self._sender.urgent)
+            self._reader.unread.difference_update(tp for tp, _, complete in job if complete)
+            if not self._is_of_tickets(job):
+                await self._take(await self._reader.poll_tickets(), may_flush=may_flush)
+            if may_flush and self._locator.due(steady_ms()):
+                await self._flush()
+
+    def _jobs(self, found: Found) -> Iterator[Job]:
+        """Slices that go to the thread together: handing over a dozen small ones takes longer than decoding them.
+
+        Whether a partition's batches come next is asked when its turn comes: it may be taken from us meanwhile.
+        """
+        job: Job = []
+        records = 0
+        for tp, batches in found:
+            if not self._reader.is_next(tp, batches):
+                self._reader.unread.discard(tp)
+                continue
+            parts = list(slices(batches, most_records=SLICE_RECORDS))
+            for part in parts:
+                count = sum(batch.count if isinstance(batch, RawBatch) else 1 for batch in part)
+                # an urgent ticket must not wait until sensor readings are decoded as well
+                ends = self._is_of_tickets(job) and self._reader.source(tp) is not Source.TICKETS
+                if job and (ends or records + count > SLICE_RECORDS):
+                    yield job
+                    job, records = [], 0
+                job.append((tp, part, part is parts[-1]))
+                records += count
+        if job:
+            yield job
+
+    def _is_of_tickets(self, job: Job) -> bool:
+        return bool(job) and self._reader.source(job[0][0]) is Source.TICKETS
+
+    def _feed_all(self, job: Job) -> list[UrgentTicket]:
+        """Decode and place; runs in the thread."""
+        return [ticket for tp, part, _ in job for ticket in self._feed(tp, part)]
 
     def _feed(self, tp: TopicPartition, batches: Sequence[Batch]) -> list[UrgentTicket]:
-        """Decode and place; runs in the thread."""
         received_ms = wall_ms()
         # without the broker's append time, the time of receiving stands in for it: it is written into the log here
         batches = [
@@ -196,8 +231,7 @@ class LocateService(Service):
             await self._sender.wait_for_room(POLL_MS / 1000)
             self._raise_if_sending_failed()
             if not self._sender.has_room:
-                for tp, tickets in await self._reader.poll_tickets():
-                    await self._take(tp, tickets, may_flush=False)
+                await self._take(await self._reader.poll_tickets(), may_flush=False)
         await self._hand_over(level=False)
 
     async def _hand_over(self, *, level: bool) -> None:

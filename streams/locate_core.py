@@ -267,11 +267,18 @@ class Locator:
 
     def due(self, now_ms: int) -> bool:
         """Whether a flush is worth its while: much has come, or something has and the time is up."""
+        return self.due_in_ms(now_ms, 1) <= 0
+
+    def due_in_ms(self, now_ms: int, most_ms: int) -> int:
+        """How long until a flush is due if nothing more is fed: 0 now, `most_ms` then or later."""
         if self._rows >= self.settings.max_flush_rows or self._bytes >= self.settings.max_flush_bytes:
-            return True
-        if (self._rows or self._letters) and now_ms - self._flushed_ms >= self.settings.flush_interval_ms:
-            return True
-        return now_ms - self._level_ms >= self.settings.header_interval_ms and bool(self._partitions)
+            return 0
+        wait_ms = most_ms
+        if self._rows or self._letters:
+            wait_ms = min(wait_ms, self._flushed_ms + self.settings.flush_interval_ms - now_ms)
+        if self._partitions:
+            wait_ms = min(wait_ms, self._level_ms + self.settings.header_interval_ms - now_ms)
+        return max(0, wait_ms)
 
     def flush(self, now_ms: int, *, level: bool = False) -> Flush:
         """Frames for all that was fed. Level when asked for, or when the header interval has passed."""
