@@ -55,6 +55,10 @@ class KafkaSettings(BaseModel):
     """How long a worker may be silent before the others take over its partitions: the gap after a kill -9. Too short,
     and a busy machine is taken for a dead one. The broker has limits of its own (group.min.session.timeout.ms)."""
 
+    stuck_after_s: Annotated[float, Field(ge=10, le=3600)] = 60.0
+    """How long a consumer of a worker may commit nothing although messages wait, before the worker ends with status 75
+    to be started again. Waiting for a broker or for ClickHouse does not count."""
+
     @property
     def heartbeat_s(self) -> float:
         """Three beats may be missed."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from schemas.errors import BrokerError, SettingsError, StoreUnavailable, TongguanError
+from schemas.errors import BrokerError, SettingsError, StoreUnavailable, TongguanError, WorkerStuck
 
 
 class ExitCode(IntEnum):
@@ -28,6 +28,8 @@ class ExitCode(IntEnum):
     """The command line or the configuration is wrong; nothing was done."""
     AWAY = 3
     """Kafka, ClickHouse or another dependency cannot be reached."""
+    STUCK = 75
+    """A consumer of the worker stood still: start it again (sysexits' EX_TEMPFAIL)."""
     INTERNAL = 70
     """A mistake in Tongguan itself (sysexits' EX_SOFTWARE)."""
 
@@ -65,6 +67,8 @@ def exit_code_of(error: TongguanError) -> ExitCode:
             return ExitCode.USAGE
         case BrokerError() | StoreUnavailable():
             return ExitCode.AWAY
+        case WorkerStuck():
+            return ExitCode.STUCK
         case _:
             return ExitCode.PROBLEMS
 

@@ -16,7 +16,10 @@ from deploy.main_city import city_app
 from deploy.main_loop import act, incidents_app
 from deploy.options import AsJson, ConfigFile, Format, Lang, Limit
 
-EXIT_CODES = "Exit codes: 0 done; 1 found problems; 2 wrong usage or configuration; 3 Kafka or ClickHouse away."
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 found problems; 2 wrong usage or configuration; 3 Kafka or ClickHouse away; "
+    "75 a consumer of the worker stood still."
+)
 
 app = typer.Typer(
     name="tongguan",

@@ -2,7 +2,8 @@
 
 locate is a plain service; join, dispatch and archive are Faust apps, each with a consumer group of its own, so that one
 that must stop consuming (ClickHouse is away) does not hold up the others. If any of them fails the whole worker ends
-with status 1: its state is in Kafka, and whoever starts it again goes on where the last snapshot is.
+with status 1, or 75 when a consumer stands still without an error (streams/liveness.py): its state is in Kafka, and
+whoever starts it again goes on where the last snapshot is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import faust
@@ -24,9 +25,10 @@ from mode import Service
 from deploy import quiet_log
 from deploy.config import TongguanConfig
 from deploy.last_resort import end_within
+from deploy.loop_watch import LoopWatch
 from deploy.store import open_store, store_url
 from detectors.contract import Detector
-from schemas.errors import TongguanError
+from schemas.errors import TongguanError, WorkerStuck
 from schemas.kinds import load_kinds
 from schemas.sources import Source
 from streams import metrics
@@ -35,11 +37,14 @@ from streams.backlog import Backlog
 from streams.clickhouse import StoreThread
 from streams.dispatch import Ticker, build_dispatch, make_runner
 from streams.dispatch_snapshots import LoopSnapshots
+from streams.group_offsets import GroupOffsets
 from streams.intake import Intake, build_intake
 from streams.join import JoinRunner, build_join
 from streams.join_core import JoinShard
 from streams.join_warm_up import warm_up
+from streams.liveness import BUSY, NORMAL, WAITS, Liveness, Watched
 from streams.locate import LocateService
+from streams.locate_reader import group_of
 from streams.loop_core import LoopCore
 from streams.shard_store import KafkaLog, ShardStore
 from streams.snapshots import Snapshots
@@ -52,6 +57,7 @@ log = logging.getLogger(__name__)
 
 INTAKE: Final = "intake"
 WATCH_S: Final = 0.2
+STUCK_STATUS: Final = 75  # as ExitCode.STUCK
 END_WITHIN_S: Final = 15.0  # from SIGTERM; less than what a container manager usually gives
 STOP_WITHIN_S: Final = 5.0  # for what is only kind to the next start; a service that is away must not hold up the end
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
@@ -64,7 +70,8 @@ class WorkerStopped(TongguanError):
 def run(config: TongguanConfig, roles: Sequence[str], *, detectors: Sequence[Detector[Any]] | None = None) -> None:
     """Run the roles until SIGTERM or Ctrl-C. `detectors` replaces the configured ones (for benchmarks and tests).
 
-    Raises WorkerStopped when a role fails, SettingsError before anything starts when the configuration cannot work.
+    Raises WorkerStopped when a role fails, WorkerStuck when one stands still, and SettingsError before anything starts
+    when the configuration cannot work.
     """
     quiet_log.set_up()
     worker = _Worker(config, roles, tuple(detectors) if detectors is not None else config.build_detectors())
@@ -84,6 +91,7 @@ class _Worker:
         self._detectors = detectors
         self._bootstrap = str(config.kafka.bootstrap)
         self._names = config.topic_names
+        self._watched: list[Watched] = []
         self._options = config.kafka.aiokafka_options()
         self._city = config.load_city()
         self._kinds = load_kinds(*([config.city.kinds] if config.city.kinds else []))
@@ -103,28 +111,38 @@ class _Worker:
             loop.add_signal_handler(number, ask_to_stop)
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(LoopWatch(loop, hangs_after_s=5 * config.kafka.stuck_after_s, status=STUCK_STATUS))
             served = stack.enter_context(metrics.serve(config.metrics.host, config.metrics.port))
             log.info("worker: metrics at %s", served.url)
             producer = await stack.enter_async_context(self._producer(stop))
             if stop.is_set():
                 return
-            services = await _entered(stack, self._parts(producer))
+            # aiokafka has one request to a broker under way: an alert would wait behind the megabytes of a snapshot
+            bulk_producer = await stack.enter_async_context(self._producer(stop))
+            services = await _entered(stack, self._parts(producer, bulk_producer))
             if "locate" in self._roles:  # when the frames that it makes have their readers
                 services.append(await stack.enter_async_context(self._locate()))
+            services.append(await stack.enter_async_context(_started(self._liveness())))
             log.info("worker: %s running on %s", ", ".join(self._roles), self._bootstrap)
             await self._watch(services, stop)
             log.info("worker: stopping")
         log.info("worker: stopped")
 
-    def _parts(self, producer: AIOKafkaProducer) -> list[contextlib.AbstractAsyncContextManager[Service]]:
-        """The Faust apps of the roles, the last of the flow first: they are stopped the other way round."""
-        kafka_log = KafkaLog(self._bootstrap, producer, client_options=self._options)
+    def _parts(
+        self, producer: AIOKafkaProducer, bulk_producer: AIOKafkaProducer | None = None
+    ) -> list[contextlib.AbstractAsyncContextManager[Service]]:
+        """The Faust apps of the roles, the last of the flow first: they are stopped the other way round.
+
+        `bulk_producer` sends what is large and in no hurry, snapshots; None: the same one.
+        """
+        loop_log = KafkaLog(self._bootstrap, producer, client_options=self._options)
+        kafka_log = KafkaLog(self._bootstrap, bulk_producer or producer, client_options=self._options)
         parts: list[contextlib.AbstractAsyncContextManager[Service]] = []
         if "archive" in self._roles:
             parts.append(self._archive(kafka_log))
         if "dispatch" in self._roles:
-            parts.append(self._dispatch(kafka_log, producer))
-            parts.append(self._intake(kafka_log, producer))
+            parts.append(self._dispatch(kafka_log, loop_log, producer))
+            parts.append(self._intake(loop_log, producer))
         if "join" in self._roles:
             parts.append(self._join(kafka_log, producer))
             parts.append(self._urgent(producer))
@@ -134,7 +152,11 @@ class _Worker:
         while not stop.is_set():
             for service in services:
                 if service.crashed or service.should_stop:
-                    end_within(END_WITHIN_S, status=1)  # whoever starts us again must not wait for a hanging end
+                    stuck = isinstance(service.crash_reason, WorkerStuck)
+                    # whoever starts us again must not wait for a hanging end
+                    end_within(END_WITHIN_S, status=STUCK_STATUS if stuck else 1)
+                    if stuck:
+                        raise WorkerStuck(str(service.crash_reason))
                     raise WorkerStopped(
                         f"worker: {service.label} failed; the log above says why"
                     ) from service.crash_reason
@@ -161,11 +183,10 @@ class _Worker:
             jurisdictions=city.jurisdictions,
             addresses=city.addresses,
         )
-        await service.start()
-        try:
+        group = group_of(self._names)
+        self._watched.append(Watched("locate", group, lambda: service.partitions, read_committed=True))
+        async with _started(service):
             yield service
-        finally:
-            await service.stop()
 
     @contextlib.asynccontextmanager
     async def _join(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
@@ -200,6 +221,7 @@ class _Worker:
         )
         app = self._app("join", config.topics.shards, stream_wait_empty=False, stream_buffer_maxsize=16)
         build_join(app, runner, names.observations)
+        self._watch_app("join", app, lambda: BUSY if runner.busy else NORMAL)
         async with _running(app):
             yield app
             await _within(STOP_WITHIN_S, runner.close(), "the last snapshots of the join not written")
@@ -217,20 +239,24 @@ class _Worker:
             city=self._city.jurisdictions,
             sender=producer,
         )
+        self._watch_app("urgent", app)
         async with _running(app):
             yield app
 
     @contextlib.asynccontextmanager
-    async def _intake(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
-        intake = Intake(self._names, log_=kafka_log, sender=producer, live=self._config.dispatch.ticker)
+    async def _intake(self, loop_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+        intake = Intake(self._names, log_=loop_log, sender=producer, live=self._config.dispatch.ticker)
         app = self._app(INTAKE, self._config.topics.alerts_partitions, stream_wait_empty=False)
         build_intake(app, intake, self._names)
+        self._watch_app(INTAKE, app)
         async with _running(app):
             yield app
             await _within(STOP_WITHIN_S, intake.flush(), "what the intake had in hand not written")
 
     @contextlib.asynccontextmanager
-    async def _dispatch(self, kafka_log: KafkaLog, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
+    async def _dispatch(
+        self, kafka_log: KafkaLog, loop_log: KafkaLog, producer: AIOKafkaProducer
+    ) -> AsyncIterator[Service]:
         config, names = self._config, self._names
         city, types = self._city, config.incident_types()
         store = ShardStore(names.loop_state, kafka_log)
@@ -247,9 +273,10 @@ class _Worker:
             actions = Backlog(
                 self._bootstrap, group=self._group(INTAKE), topic=names.actions, client_options=self._options
             )
-            ticker = Ticker(names, kafka_log, every_s=config.dispatch.tick_every_s, backlog=actions)
+            ticker = Ticker(names, loop_log, every_s=config.dispatch.tick_every_s, backlog=actions)
         app = self._app("dispatch", 1, stream_wait_empty=False)
         build_dispatch(app, runner, names, ticker)
+        self._watch_app("dispatch", app, lambda: BUSY if runner.busy else NORMAL)
         async with _running(app):
             yield app
             if ticker is not None:
@@ -271,12 +298,22 @@ class _Worker:
             log_=kafka_log,
             zone=config.city.zone_info,
         )
+        self._watch_app("archive", app, lambda: WAITS if store.away else NORMAL)
         try:
             async with _running(app):
                 yield app
                 await _within(STOP_WITHIN_S, archive.flush(), "the last batches of the archive not written")
         finally:
             await store.close()
+
+    # --- the watch over them ---------------------------------------------------------------------------------------
+
+    def _liveness(self) -> Liveness:
+        offsets = GroupOffsets(self._bootstrap, self._options)
+        return Liveness(self._watched, offsets, stuck_after_s=self._config.kafka.stuck_after_s)
+
+    def _watch_app(self, role: str, app: faust.App, pace: Callable[[], float] = lambda: NORMAL) -> None:
+        self._watched.append(Watched(role, self._group(role), lambda: app.consumer.assignment(), pace))
 
     # --- what they share -------------------------------------------------------------------------------------------
 
@@ -351,6 +388,15 @@ class _Worker:
             yield producer
         finally:
             await _within(STOP_WITHIN_S, producer.stop(), "messages not sent")  # it waits for its broker for ever
+
+
+@contextlib.asynccontextmanager
+async def _started(service: Service) -> AsyncIterator[Service]:
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
 
 
 async def _entered(

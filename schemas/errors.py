@@ -6,6 +6,7 @@
     ├── MessageError        bytes that should be one of our own JSON messages (alert, dead letter) are not
     ├── FrameError          bytes that should be an observation frame are not
     ├── BrokerError         Kafka did not do what was asked
+    ├── WorkerStuck         a consumer of this process stands still; a new process may go on
     └── StoreError          ClickHouse did not do what was asked
         ├── StoreUnavailable    it cannot be reached or is busy: the same request may succeed later
         └── StoreRefused        it understood and said no: repeating the same request is useless
@@ -64,6 +65,10 @@ class FrameError(TongguanError):
 
 class BrokerError(TongguanError):
     """Kafka did not do what was asked."""
+
+
+class WorkerStuck(TongguanError):
+    """A consumer of this process stands still although there is something to consume; a new process may go on."""
 
 
 class StoreError(TongguanError):

@@ -282,6 +282,11 @@ class StoreThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self._away_since: float | None = None
 
+    @property
+    def away(self) -> bool:
+        """Whether a call is being repeated because the store does not do it."""
+        return self._away_since is not None
+
     async def run(self, call: Callable[[Store], T]) -> T:
         """`call(store)` in the thread. A cancelled caller does not stop a call that has begun."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, self.store)

@@ -35,8 +35,13 @@ CLOSE_WITHIN_S: Final = 8.0
 Found = list[tuple[TopicPartition, Sequence[Batch]]]
 
 
+def group_of(names: TopicNames) -> str:
+    """The consumer group of locate."""
+    return f"{names.prefix}locate"
+
+
 class LocateReader:
-    """A member of the group `<prefix>locate`. `on_revoked` is called, and waited for, before partitions go."""
+    """A member of locate's group. `on_revoked` is called, and waited for, before partitions go."""
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class LocateReader:
             consumer = self._make_consumer(
                 self._sources,
                 bootstrap_servers=self._bootstrap,
-                group_id=f"{self._names.prefix}locate",
+                group_id=group_of(self._names),
                 listener=self._listener,
                 options={
                     "session_timeout_ms": SESSION_TIMEOUT_MS,

@@ -133,6 +133,15 @@ SNAPSHOT_SECONDS: Final = Histogram(
     registry=REGISTRY,
 )
 
+# -- all roles ---------------------------------------------------------------------------------------------------
+
+STUCK_CONSUMERS: Final = Counter(
+    "tongguan_stuck_consumers",
+    "Consumers of this worker that stood still although messages waited; the worker ends after the first.",
+    ["role"],
+    registry=REGISTRY,
+)
+
 # -- dispatch: incidents ----------------------------------------------------------------------------------------
 
 LOOP_INPUTS: Final = Counter(
