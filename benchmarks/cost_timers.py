@@ -28,11 +28,10 @@ SAMPLE_S: Final = 0.05
 GARBAGE: Final = "garbage collector"
 
 STAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "fetch: responses put together": (
-        "asyncio.streams:StreamReader.feed_data",
-        "asyncio.streams:StreamReader.readexactly",
+    "fetch: responses taken apart": (
+        "streams.kafka_wire:Wire.get_buffer",
+        "streams.kafka_wire:Wire.buffer_updated",
     ),
-    "fetch: responses taken apart": ("aiokafka.conn:AIOKafkaConnection._handle_frame",),
     "fetch: aiokafka's routines": (
         "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node",
         "aiokafka.consumer.fetcher:Fetcher.fetched_records",
@@ -54,7 +53,7 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "frames: the rest of a flush": ("streams.locate_core:Locator.flush",),
     "produce: batch and its checksum": ("streams.frame_batch:FrameBatch._build",),
     "produce: request": ("aiokafka.producer.sender:SendProduceReqHandler.do",),
-    "produce: into the socket": ("aiokafka.conn:AIOKafkaConnection.send",),
+    "produce: into the socket": ("streams.kafka_wire:Wire.writelines", "asyncio.streams:StreamWriter.write",),
     "fetch of frames: checksum, records": ("aiokafka.consumer.fetcher:FetchResult.getall",),
     "join: frame opened": ("streams.join_core:decode_frame",),
     "join: rows prepared": ("streams.join_core:_prepare", "streams.join_core:_codes"),

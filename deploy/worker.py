@@ -37,6 +37,7 @@ from streams.backlog import Backlog
 from streams.clickhouse import StoreThread
 from streams.dispatch import Ticker, build_dispatch, make_runner
 from streams.dispatch_snapshots import LoopSnapshots
+from streams.faust_transport import use_frame_transport
 from streams.group_offsets import GroupOffsets
 from streams.intake import Intake, build_intake
 from streams.join import JoinRunner, build_join
@@ -342,7 +343,7 @@ class _Worker:
             )
         elif context is not None:
             credentials = faust.SSLCredentials(context=context)
-        return faust.App(
+        app = faust.App(
             self._group(role),
             broker=[f"kafka://{address}" for address in self._bootstrap.split(",")],
             broker_credentials=credentials,
@@ -358,6 +359,8 @@ class _Worker:
             key_serializer="raw",
             value_serializer="raw",
         )
+        use_frame_transport(app)
+        return app
 
     @contextlib.asynccontextmanager
     async def _producer(self, stop: asyncio.Event) -> AsyncIterator[AIOKafkaProducer]:

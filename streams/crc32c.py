@@ -65,10 +65,10 @@ _step_byte = cast("Any", _step(_byte_name, _BITS_32, ir.IntType(8) if _word_bits
 
 
 @kernel
-def _crc(data: npt.NDArray[np.uint8]) -> int:
+def _crc(data: npt.NDArray[np.uint8], before: int) -> int:
     address = address_of(data)
     end = address + len(data)
-    crc = np.int64(0xFFFFFFFF)
+    crc = np.int64(before) ^ np.int64(0xFFFFFFFF)
     while end - address >= 8:
         crc = _step_word(crc, np.int64(load_word(address)))
         address += 8
@@ -78,8 +78,11 @@ def _crc(data: npt.NDArray[np.uint8]) -> int:
     return int(crc ^ np.int64(0xFFFFFFFF))
 
 
-def crc32c(data: bytes | bytearray | memoryview) -> int:
-    """The checksum of `data`, 0 to 2**32 - 1."""
-    if not HARDWARE or len(data) < SHORT:
-        return int(calc_crc32c(data))
-    return int(_crc(np.frombuffer(data, dtype=np.uint8)))
+def crc32c(*parts: bytes | bytearray | memoryview) -> int:
+    """The checksum of the parts as one run of bytes, 0 to 2**32 - 1."""
+    if not HARDWARE or sum(map(len, parts)) < SHORT:
+        return int(calc_crc32c(parts[0] if len(parts) == 1 else b"".join(parts)))
+    checksum = 0
+    for part in parts:
+        checksum = int(_crc(np.frombuffer(part, dtype=np.uint8), checksum))
+    return checksum

@@ -24,6 +24,7 @@ from aiokafka.consumer import fetcher as aiokafka_fetcher
 from schemas.dead_letter import Reason
 from schemas.errors import SettingsError
 from schemas.raw import MAX_EVENT_MS
+from streams import kafka_wire
 from streams.batches import Batch, CorruptBatch, RawBatch
 from streams.codecs import Codec
 from streams.crc32c import crc32c
@@ -241,12 +242,17 @@ _PARTITION_RECORDS_PARAMETERS: Final = (
 
 def install_seam(fetcher: Any) -> None:
     """Make this one aiokafka fetcher, which has not fetched yet, yield whole batches."""
-    check_seam()
     own_records = type("RawPartitionRecordsOfOneConsumer", (RawPartitionRecords,), {"suspects": {}, "nothing": {}})
+    install_records(fetcher, RawMemoryRecords, own_records)
+
+
+def install_records(fetcher: Any, memory_records: type, partition_records: type) -> None:
+    """Make this one aiokafka fetcher, which has not fetched yet, unpack what it fetches by these classes."""
+    check_seam()
     original = aiokafka_fetcher.Fetcher._proc_fetch_request
     names = dict(original.__globals__)
-    names["MemoryRecords"] = RawMemoryRecords
-    names["PartitionRecords"] = own_records
+    names["MemoryRecords"] = memory_records
+    names["PartitionRecords"] = partition_records
     private = types.FunctionType(
         original.__code__, names, original.__name__, original.__defaults__, original.__closure__
     )
@@ -287,6 +293,7 @@ class RawBatchConsumer:
     async def start(self) -> None:
         """Connect, then join the group; the listener hears of the assignment later. Errors are aiokafka's."""
         consumer = AIOKafkaConsumer(**self._options)
+        kafka_wire.install(consumer._client)
         try:
             await consumer.start()
             install_seam(consumer._fetcher)

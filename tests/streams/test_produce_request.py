@@ -14,7 +14,8 @@ from aiokafka.protocol import produce
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
-from streams.produce_request import FlatProducer, _flat
+from schemas.errors import SettingsError
+from streams.produce_request import FlatProducer, Pieces, _flat
 
 VERSIONS = [getattr(produce, f"ProduceRequest_v{version}") for version in range(8)]
 TOPICS: list[list[tuple[str, list[tuple[int, bytes]]]]] = [
@@ -29,11 +30,23 @@ TOPICS: list[list[tuple[str, list[tuple[int, bytes]]]]] = [
 @pytest.mark.parametrize("transaction", [None, "t-1"])
 def test_a_flat_request_has_the_same_bytes(version: Any, topics: Any, transaction: str | None) -> None:
     if version.API_VERSION < 3:
-        assert _flat(version) is version  # another layout: left alone
+        with pytest.raises(SettingsError, match=r"has the fields required_acks, timeout, topics"):
+            _flat(version)
         return
     fields = (transaction, -1, 40_000, topics)
-    assert _flat(version) is not version
-    assert _flat(version)(*fields).encode() == version(*fields).encode()
+    request = _flat(version)(*fields)
+    assert request.encode() == version(*fields).encode()
+    assert b"".join(request.pieces()) == version(*fields).encode()
+
+
+def test_large_records_are_pieces_of_their_own_and_small_ones_are_joined() -> None:
+    large, small = bytes(5_000), b"small"
+    records = Pieces((b"head", large, b"\x00"))
+    request = _flat(VERSIONS[7])(None, -1, 40_000, [("t", [(0, records), (1, small), (2, large)])])
+    pieces = request.pieces()
+    assert [piece is large for piece in pieces] == [False, True, False, True]
+    joined = VERSIONS[7](None, -1, 40_000, [("t", [(0, bytes(records)), (1, small), (2, large)])])
+    assert b"".join(pieces) == joined.encode()
 
 
 def test_the_method_that_is_replaced_is_the_one_that_was_read() -> None:

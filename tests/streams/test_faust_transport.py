@@ -1,0 +1,98 @@
+"""Frames read in place are the records that aiokafka gives, whatever else stands between them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.faust_transport import VIEW_FROM, FrameRecords
+from streams.frame_batch import FrameBatch
+from streams.raw_batches import RawMemoryRecords
+from tests.support.kafka_bytes import CODECS, CONTROL, LOG_APPEND, TRANSACTIONAL, abort_marker, batch_bytes, remade
+
+PARTITION = TopicPartition("observations", 2)
+LARGE = bytes(range(256)) * (VIEW_FROM // 256)
+
+
+def read(records: Any, data: bytes, *, position: int = 0, check: bool = True) -> tuple[list[Any], int]:
+    wrap, unpack = records
+    iterator = unpack(PARTITION, wrap(data), [], position, None, None, check, 0)
+    return list(iterator), iterator.next_fetch_offset
+
+
+OURS, THEIRS = (RawMemoryRecords, FrameRecords), (MemoryRecords, PartitionRecords)
+
+
+def frame(base_offset: int, size: int = VIEW_FROM) -> bytes:
+    return remade(bytes(FrameBatch(LARGE[:size], timestamp_ms=1_700_000_000_000)._build()), base_offset=base_offset)
+
+
+KINDS = ("frame", "short", "small", "several", "keyed", "late", "control", "log", "transaction", *CODECS)
+
+
+def batch(kind: str, offset: int) -> bytes:
+    if kind in ("frame", "short"):
+        return frame(offset, VIEW_FROM - (kind == "short"))
+    if kind == "small":
+        return batch_bytes([b"x"], base_offset=offset)
+    if kind == "several":
+        return batch_bytes([LARGE, LARGE, b"y"], base_offset=offset)
+    if kind == "control":
+        return abort_marker(offset, 4)
+    attributes = {"log": LOG_APPEND, "transaction": TRANSACTIONAL}.get(kind, 0)
+    return batch_bytes(
+        [LARGE], base_offset=offset, keys=kind == "keyed", next_offset=offset + 3 if kind == "late" else None,
+        codec=kind if kind in CODECS else "none", attributes=attributes,
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(4, 9)), min_size=1, max_size=6),
+    st.integers(0, 30),
+    st.integers(0, 80),
+    st.booleans(),
+)
+def test_the_records_are_those_that_aiokafka_gives(
+    recipe: list[tuple[str, int]], position: int, short: int, check: bool
+) -> None:
+    log, offset = b"", 3
+    for kind, step in recipe:
+        log += batch(kind, offset)
+        offset += step
+    log = log[: len(log) - short]  # the broker cuts the last batch
+    ours, ours_next = read(OURS, log, position=position, check=check)
+    theirs, theirs_next = read(THEIRS, log, position=position, check=check)
+    assert ours == theirs
+    assert ours_next == theirs_next
+    assert [bytes(record.value) for record in ours] == [record.value for record in theirs]
+
+
+def test_a_frame_is_not_copied_and_a_small_value_is_bytes() -> None:
+    data = frame(0) + frame(1, VIEW_FROM - 1)
+    (large, small), _ = read(OURS, data)
+    assert isinstance(large.value, memoryview)
+    assert isinstance(small.value, bytes)
+
+
+def test_a_damaged_frame_is_refused_as_aiokafka_does() -> None:
+    data = bytearray(frame(0))
+    data[9_000] ^= 1
+    for records in (OURS, THEIRS):
+        with pytest.raises(CorruptRecordException, match=r"Invalid CRC"):
+            read(records, bytes(data))
+    assert len(read(OURS, bytes(data), check=False)[0]) == 1
+
+
+def test_control_batches_of_any_size_are_passed_over() -> None:
+    data = bytearray(frame(0))
+    struct.pack_into(">h", data, 21, CONTROL)
+    assert read(OURS, remade(data)) == read(THEIRS, remade(data)) == ([], 1)
