@@ -61,6 +61,8 @@ async def _all_seeds(stage: Stage, trial: Trial, at_once: int) -> None:
 
     async def work() -> None:
         for seed in waiting:
+            if stage.given.off and stage.outcome.failures:
+                return  # that it is noticed was the question
             began = time.monotonic()
             try:
                 problems = await trial(stage, seed)

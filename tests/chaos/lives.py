@@ -14,7 +14,7 @@ from tests.chaos.chaos_city import SESSION_S
 from tests.chaos.chaos_worker import ChaosWorker
 from tests.chaos.crash_points import CrashPoint
 
-PATIENCE_S: Final = 8.0  # a crash point that has not come by then is not coming: it is killed by time
+PATIENCE_S: Final = 8.0  # for a crash point; one that has not come by then is replaced by a kill
 KILLED: Final = -int(signal.SIGKILL)
 
 
@@ -43,13 +43,13 @@ def draw_kills(chance: random.Random, role: str, count: int) -> list[Kill]:
     ]
 
 
-async def live_and_die(worker: ChaosWorker, kills: Sequence[Kill]) -> list[str]:
+async def live_and_die(worker: ChaosWorker, kills: Sequence[Kill], *, patience_s: float = PATIENCE_S) -> list[str]:
     """One life for each kill, and in the end one that is left alone. Gives what befell the worker, for the report;
     AssertionError when it ended by itself."""
     befell: list[str] = []
     for kill in kills:
         worker.start(kill.point)
-        await _ended_by_itself(worker, kill.after_s if kill.point is None else PATIENCE_S)
+        await _ended_by_itself(worker, kill.after_s if kill.point is None else patience_s)
         if worker.running:
             worker.kill()
             befell.append(

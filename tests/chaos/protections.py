@@ -7,6 +7,7 @@ README.md records what each of them led to.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -34,9 +35,149 @@ def _greatest_arrival() -> None:
     setattr(placing.Placer, "place", forgetful)  # noqa: B010
 
 
+def _coverage() -> None:
+    """No memory of covered offsets: join and archive take what locate sends again after a crash."""
+    from streams.coverage import Coverage
+
+    setattr(Coverage, "overlaps", lambda self, first, last: False)  # noqa: B010
+
+
+def _no_token() -> None:
+    """Inserts without a token: a batch that is done again is in twice."""
+    from streams.clickhouse import Store
+
+    insert = Store.insert
+    setattr(Store, "insert", lambda self, table, rows, *, token=None: insert(self, table, rows))  # noqa: B010
+
+
+def _known_ids() -> None:
+    """The archive does not ask which records ClickHouse has."""
+    from streams import archive_loop_records, archive_records
+
+    for module in (archive_records, archive_loop_records):
+        for name in [name for name in vars(module) if name.startswith("_known_")]:
+            setattr(module, name, lambda _store, _records: [])
+
+
+def _commit_after_frames() -> None:
+    """locate commits what it has read at once, not when its frames are acknowledged."""
+    from streams.locate_sender import LocateSender
+
+    put = LocateSender.put
+
+    def commit_first(self: Any, flush: Any) -> None:
+        self.committing = asyncio.ensure_future(_then(self._commit(flush.commits), lambda: put(self, flush)))
+
+    setattr(LocateSender, "put", commit_first)  # noqa: B010
+
+
+def _alerts_before_snapshot() -> None:
+    """A snapshot is durable, and its events acknowledged, before what follows from them is sent."""
+    from streams.shard_runner import ShardRunner
+
+    async def take(self: Any, run: Any, payload: bytes, offset: int) -> None:
+        outgoing = run.work.take(payload, offset)
+        run.next_offset = offset + 1
+        run.unsent.append(outgoing)
+
+    async def write(self: Any, run: Any, captured: Any, unsent: Any, events: Any) -> None:
+        if await run.work.write(captured):
+            for event in events:
+                event.ack()
+        for outgoing in unsent:
+            for message in outgoing:
+                await (await self._sender.send(*message))
+
+    setattr(ShardRunner, "_take", take)  # noqa: B010
+    setattr(ShardRunner, "_write", write)  # noqa: B010
+
+
+def _ack_after_snapshot() -> None:
+    """An event is acknowledged when it is taken in, and what lies behind the snapshot is not read again."""
+    from streams.shard_runner import ShardRunner
+
+    handle = ShardRunner.handle
+
+    async def ack_at_once(self: Any, event: Any) -> None:
+        await handle(self, event)
+        event.ack()
+
+    async def no_catch_up(self: Any, run: Any, until: int) -> None:
+        run.next_offset = until
+
+    setattr(ShardRunner, "handle", ack_at_once)  # noqa: B010
+    setattr(ShardRunner, "_catch_up", no_catch_up)  # noqa: B010
+
+
+def _intake_order() -> None:
+    """The intake acknowledges what it has taken in, and writes it to the log a little later."""
+    from streams.intake import Intake
+
+    write = Intake._write
+
+    async def ack_first(self: Any) -> None:
+        for entry in self._waiting:
+            entry.event.ack()
+        await asyncio.sleep(1.5)
+        await write(self)
+
+    setattr(Intake, "_write", ack_first)  # noqa: B010
+
+
+def _loop_repeats() -> None:
+    """The loop does not know an input again by its place."""
+    from streams.loop_core import LoopCore
+
+    setattr(LoopCore, "_is_duplicate", lambda self, record: False)  # noqa: B010
+
+
+def _lateness() -> None:
+    """The watermark is not committed with the offset: after a restart lateness is judged afresh."""
+    from streams.placing import WatermarkState
+
+    setattr(WatermarkState, "decode", classmethod(lambda cls, text: cls()))  # noqa: B010
+
+
+def _claims() -> None:
+    """An owner that has been declared dead writes as if it had not: one key for all, no claim is looked for."""
+    from streams.shard_claim import ShardClaim
+
+    async def unasked(self: Any, key: str, payload: bytes | None) -> bool:
+        await self._store.put(self._shard, self._name, payload)
+        return True
+
+    setattr(ShardClaim, "_write", unasked)  # noqa: B010
+
+
+def _slowest_partition() -> None:
+    """A shard's watermark is that of its fastest raw partition, not of its slowest."""
+    from streams.raw_progress import RawProgress
+
+    def fastest(self: Any) -> int | None:
+        return max((p.watermark_ms for p in self.partitions.values() if p.watermark_ms is not None), default=None)
+
+    setattr(RawProgress, "_minimum", fastest)  # noqa: B010
+
+
+async def _then(first: Any, then: Callable[[], None]) -> None:
+    await first
+    then()
+
+
 OFF: Final[dict[str, Callable[[], None]]] = {
     "steady-clock": _steady_clock,
     "greatest-arrival": _greatest_arrival,
+    "coverage": _coverage,
+    "no-token": _no_token,
+    "known-ids": _known_ids,
+    "commit-after-frames": _commit_after_frames,
+    "alerts-before-snapshot": _alerts_before_snapshot,
+    "ack-after-snapshot": _ack_after_snapshot,
+    "intake-order": _intake_order,
+    "loop-repeats": _loop_repeats,
+    "lateness": _lateness,
+    "claims": _claims,
+    "slowest-partition": _slowest_partition,
 }
 
 
