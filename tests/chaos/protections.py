@@ -164,9 +164,56 @@ async def _then(first: Any, then: Callable[[], None]) -> None:
     then()
 
 
+def _future_bound() -> None:
+    """A record from the year 2099 is believed."""
+    from streams import placing
+
+    made = placing.Placer.__init__
+
+    def believing(self: Any, *given: Any, **named: Any) -> None:
+        made(self, *given, **{**named, "future_bound_ms": 2**60})
+
+    setattr(placing.Placer, "__init__", believing)  # noqa: B010
+
+
+def _bad_record() -> None:
+    """What the reference decoder refuses is an error like any other."""
+    from streams import decode
+
+    def settle_slow(self: Any, row: int, payload: bytes | None, zone: Any) -> None:
+        self._slow_rows.append(decode.reference.decode(self.source, payload, zone))
+        self._slow.append(row)
+
+    setattr(decode._Work, "settle_slow", settle_slow)  # noqa: B010
+
+
+def _dead_letter() -> None:
+    """Every hundredth dead letter is forgotten."""
+    from streams import decode
+
+    add = decode._Work._add_letter
+
+    def forgetful(self: Any, error: Any, offset: int, payload: Any, at_ms: int) -> None:
+        if offset % 100 != 99:
+            add(self, error, offset, payload, at_ms)
+
+    setattr(decode._Work, "_add_letter", forgetful)  # noqa: B010
+
+
+def _batch_bytes() -> None:
+    """A batch may unpack to any size."""
+    from streams import decode
+
+    setattr(decode, "MOST_BATCH_BYTES", 2**31)  # noqa: B010
+
+
 OFF: Final[dict[str, Callable[[], None]]] = {
     "steady-clock": _steady_clock,
     "greatest-arrival": _greatest_arrival,
+    "future-bound": _future_bound,
+    "bad-record": _bad_record,
+    "dead-letter": _dead_letter,
+    "batch-bytes": _batch_bytes,
     "coverage": _coverage,
     "no-token": _no_token,
     "known-ids": _known_ids,
