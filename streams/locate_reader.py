@@ -31,6 +31,7 @@ SESSION_TIMEOUT_MS: Final = 10_000  # how long after a kill -9 another worker ta
 HEARTBEAT_MS: Final = 3_000
 METADATA_MAX_AGE_MS: Final = 30_000  # how long a new raw partition goes unnoticed
 CLOSE_WITHIN_S: Final = 8.0
+SAME_ANSWER_MS: Final = 20  # times of one answer, seen twice, differ by what two clocks differ by
 
 Found = list[tuple[TopicPartition, Sequence[Batch]]]
 
@@ -66,6 +67,9 @@ class LocateReader:
         self.unread: set[TopicPartition] = set()
         """Partitions whose batches have been handed out but not fed: they must not be read meanwhile."""
         self._jumps: dict[RawKey, int] = {}
+        self._answers: dict[
+            RawKey, tuple[int | None, int]
+        ] = {}  # when the last fetch but one was answered, and the last
 
     # --- connection ------------------------------------------------------------------------------------------------
 
@@ -103,6 +107,7 @@ class LocateReader:
         self.mine = frozenset()
         self.unread.clear()
         self._jumps.clear()
+        self._answers.clear()
         if consumer is not None:
             with contextlib.suppress(KafkaError):
                 await within(CLOSE_WITHIN_S, consumer.stop())
@@ -198,11 +203,27 @@ class LocateReader:
                     "restore the topic, or begin with another topics.prefix"
                 )
             self._locator.advance(key, position)
-            self._locator.seen_end(key, end, when_ms)
+            asked_ms = self._asked_ms(key, when_ms)
+            if asked_ms is not None:
+                self._locator.seen_end(key, end, asked_ms)
+
+    def _asked_ms(self, key: RawKey, answered_ms: int) -> int | None:
+        """When the broker was asked, at the earliest, what it answered at `answered_ms`: the next fetch of a partition
+        is sent after the answer to the one before. None until there are two.
+
+        The answer is noted when we get to reading it. To a process that was paused meanwhile it would seem fresh, and a
+        partition idle that has had records all the while: its windows would be closed over the next owner's rows.
+        """
+        before, latest = self._answers.get(key, (None, answered_ms))
+        if answered_ms > latest + SAME_ANSWER_MS:
+            before, latest = latest, answered_ms
+        self._answers[key] = before, latest
+        return before
 
     def forget(self, keys: Iterable[RawKey]) -> None:
         for key in keys:
             self._jumps.pop(key, None)
+            self._answers.pop(key, None)
             self.unread.discard(self.partition(key))
 
     # --- committing ------------------------------------------------------------------------------------------------

@@ -141,7 +141,24 @@ def test_offsets_without_records_are_passed_only_when_all_that_came_is_fed(
     assert locator.assigned[KEY].position == 5
     reader.unread.clear()
     reader.look_at_ends()
+    consumer.standings[TP] = (9, 9, 1_500)
+    reader.look_at_ends()
     assert (locator.assigned[KEY].position, locator.assigned[KEY].end) == (9, 9)
+
+
+def test_an_end_is_as_old_as_the_fetch_that_was_sent_for_it_not_as_the_reading_of_its_answer(
+    reader: LocateReader, locator: Locator, consumer: Consumer
+) -> None:
+    """A process that is paused for a minute finds an answer in its socket: of a minute ago."""
+    begin(locator, 5)
+    for answered_ms, known_ms in ((1_000, 0), (1_500, 1_000), (1_501, 1_000), (61_500, 1_500), (62_000, 61_500)):
+        consumer.standings[TP] = (5, 5, answered_ms)
+        reader.look_at_ends()
+        assert locator.assigned[KEY].end_seen_ms == known_ms
+    reader.forget([KEY])
+    consumer.standings[TP] = (5, 5, 63_000)
+    reader.look_at_ends()
+    assert locator.assigned[KEY].end_seen_ms == 61_500, "of a new assignment nothing is known yet"
 
 
 def test_batches_that_are_dropped_because_their_partition_goes_are_not_taken_for_offsets_without_records(
