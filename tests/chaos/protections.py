@@ -178,10 +178,11 @@ def _future_bound() -> None:
 
 def _bad_record() -> None:
     """What the reference decoder refuses is an error like any other."""
+    from schemas import decode as reference
     from streams import decode
 
     def settle_slow(self: Any, row: int, payload: bytes | None, zone: Any) -> None:
-        self._slow_rows.append(decode.reference.decode(self.source, payload, zone))
+        self._slow_rows.append(reference.decode(self.source, payload, zone))
         self._slow.append(row)
 
     setattr(decode._Work, "settle_slow", settle_slow)  # noqa: B010

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import struct
 import sys
 import time
 from collections import Counter
@@ -19,8 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
-
-import msgspec
 
 from schemas import decode as reference
 from schemas.errors import BadRecord
@@ -31,6 +28,7 @@ from streams.strings import StringTable
 from tests.chaos.hostile import Fuzzer
 from tests.support.fast_scan import scanned
 from tests.support.kafka_bytes import raw_batch
+from tests.support.rows import bits
 
 ZONE: Final = ZoneInfo("Asia/Shanghai")
 BATCH: Final = 400
@@ -76,7 +74,7 @@ class TwoDecoders:
             tally.problems.append(f"{len(values)} records became {len(rows)} rows and {len(letters)} letters")
         for offset, value in enumerate(values):
             try:
-                said = _bits(reference.decode(source, value, ZONE))
+                said = bits(reference.decode(source, value, ZONE))
             except BadRecord as error:
                 tally.refused[str(error.reason)] += 1
                 letter = letters.get(offset)
@@ -105,7 +103,7 @@ class TwoDecoders:
         for row, (at, kind, unit, made, value, confidence, quality, datum, lon, lat) in enumerate(
             zip(*lists, strict=True)
         ):
-            yield _bits(
+            yield bits(
                 reference.Row(
                     at, columns.entity(row), kinds[kind], value, confidence, quality,
                     None if unit == NO_CODE else units[unit], None if made == NO_CODE else types[made],
@@ -123,14 +121,6 @@ def run(count: int, seed: int) -> Tally:
         source = chance.choice(list(Source))
         both.compare(source, [fuzzer.record(source) for _ in range(BATCH)])
     return both.tally
-
-
-def _bits(row: reference.Row) -> Seen:
-    """A row as something that is equal only bit for bit; confidence is kept in 32 bits."""
-    return tuple(
-        struct.pack("<f" if name == "confidence" else "<d", value) if isinstance(value, float) else value
-        for name, value in zip(row.__struct_fields__, msgspec.structs.astuple(row), strict=True)
-    )
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from schemas.decode import Row
 from schemas.sources import Source
 from tests.support.fast_scan import scanned
 from tests.support.readings import T0, ZONE, reading
+from tests.support.rows import bits
 
 READING = {"device_id": "WL-0042", "metric": "water_level_mm", "value": 12.5, "ts": T0}
 CAMERA_EVENT = {"camera_id": "CAM-7", "event": "waterlogging", "confidence": 0.87, "ts": T0}
@@ -39,14 +39,6 @@ OPTIONAL: dict[Source, tuple[str, ...]] = {
         "due_ms",
     ),
 }
-
-
-def bits(row: Row) -> tuple[Any, ...]:
-    """A row as something that is equal only bit for bit; confidence is kept in 32 bits."""
-    return tuple(
-        struct.pack("<f" if name == "confidence" else "<d", value) if isinstance(value, float) else value
-        for name, value in ((name, getattr(row, name)) for name in row.__struct_fields__)
-    )
 
 
 def assert_the_reference_agrees(source: Source, payloads: Sequence[bytes]) -> list[Row | None]:
