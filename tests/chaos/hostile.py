@@ -170,7 +170,7 @@ class Fuzzer:
     def _likely(self, key: str, text: str) -> str:
         chance = self._chance
         if key in ("ts", "due_ts"):
-            at_ms = self.at_ms - chance.randrange(10 ** chance.randrange(13))
+            at_ms = self.at_ms + chance.choice((-1, -1, 1)) * chance.randrange(10 ** chance.randrange(13))
             return chance.choice(
                 (str(at_ms), f'"{_iso(at_ms)}"', f'"{_iso(at_ms)[:-5]}+08:00"', f'"{_iso(at_ms)[:19]}"')
             )
