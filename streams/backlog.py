@@ -22,20 +22,27 @@ class Backlog:
         self._topic = topic
         self._options = dict(client_options)
         self._ends: dict[TopicPartition, int] | None = None
+        self._question = 0  # so many have been forgotten
 
     async def is_taken(self) -> bool:
-        """Whether the group has committed all of them. False also while the broker gives no answer."""
+        """Whether the group has committed all of them. False also while the broker gives no answer, and when the
+        question is forgotten meanwhile."""
+        question, ends = self._question, self._ends
         try:
-            if self._ends is None:
-                self._ends = await self._end_offsets()
+            if ends is None:
+                ends = await self._end_offsets()
             committed = await self._committed()
         except KafkaError as problem:
             log.info("backlog of %s: no answer (%r), asking again", self._topic, problem)
             return False
-        return all(end == 0 or committed.get(place, -1) >= end for place, end in self._ends.items())
+        if question != self._question:
+            return False
+        self._ends = ends
+        return all(end == 0 or committed.get(place, -1) >= end for place, end in ends.items())
 
     def forget(self) -> None:
         """The next question is about what lies there then."""
+        self._question += 1
         self._ends = None
 
     async def _end_offsets(self) -> dict[TopicPartition, int]:
