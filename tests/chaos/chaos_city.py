@@ -41,13 +41,14 @@ from tests.live.support import small_city
 from tests.live.support.city_run import ALERTS_PARTITIONS, CityRun
 from tests.live.support.small_city import Record
 
-SESSION_S: Final = 2.0
+SESSION_S: Final = 3.0
 RECORDS_PER_S: Final = 8.0  # of event time: five minutes, and so five windows, in 2,400 records
 FUTURE_BOUND_MS: Final = 2 * small_city.CLOSER_MS  # closers are an hour ahead
 BEFORE_NOW_MS: Final = 400_000
-WITHIN_S: Final = 120.0
+WITHIN_S: Final = 240.0
 TABLES: Final = ("observations", "tickets", "personal_fields", "alerts", "dead_letters", "incidents", "notifications",
                  "actions")  # fmt: skip
+RECORDS: Final = ("alerts", "dead_letters", "incidents", "notifications", "actions")  # known by id, not by offset
 IDENTITY: Final = {
     "alerts": "alert_id, revision", "dead_letters": "topic, partition, offset", "incidents": "incident_id, revision",
     "notifications": "notification_id", "actions": "partition, offset", "tickets": "partition, offset",
@@ -206,10 +207,12 @@ class ChaosCity(CityRun):
 
     # --- what is wrong ---------------------------------------------------------------------------------------------
 
-    async def problems(self, *, strict: bool = True, history: bool = True) -> list[str]:
+    async def problems(self, *, frozen: bool = False, history: bool = True) -> list[str]:
         """Everything that is not as it should be, in sentences; empty when all promises were kept.
 
-        `strict` False: rows of the history may lie there twice as long as reading them through FINAL hides it.
+        `frozen`: a worker was declared dead and went on. What it had asked ClickHouse about before, it may insert
+        once more beside its successor: then alerts, dead letters, incidents, notifications and actions need be there
+        once only for whoever reads them through FINAL, as the views do. Observations are there once in any case.
         """
         found: list[str] = []
         flow = await asyncio.to_thread(
@@ -218,7 +221,7 @@ class ChaosCity(CityRun):
         for check in (self._alert_problems(flow), self._letter_problems(), self._loop_problems(flow)):
             found += await check
         if history:
-            found += await asyncio.to_thread(self._history_problems, strict, len(flow.alerts))
+            found += await asyncio.to_thread(self._history_problems, frozen, len(flow.alerts))
         return found
 
     async def _alert_problems(self, flow: small_city.PureFlow) -> list[str]:
@@ -274,21 +277,21 @@ class ChaosCity(CityRun):
         finally:
             await admin.close()
 
-    def _history_problems(self, strict: bool, alerts: int) -> list[str]:
+    def _history_problems(self, frozen: bool, alerts: int) -> list[str]:
         with open_store(self.config) as store:
 
             def ask(sql: str) -> list[tuple[Any, ...]]:
                 return store.rows(sql)
 
-            found = ledger.history_problems(ask, self.names.prefix, strict=strict)
-            found += ledger.sent_problems(self.sent, ask, strict=strict)
+            found = ledger.history_problems(ask, self.names.prefix, frozen=frozen)
+            found += ledger.sent_problems(self.sent, ask)
             for table, key in IDENTITY.items():
                 rows, distinct = ask(f"SELECT count(), uniqExact({key}) FROM {table}")[0]
-                if strict and rows != distinct:
+                if rows != distinct and not (frozen and table in RECORDS):
                     found.append(f"table {table} has {rows} rows for {distinct} records")
             if (stored := ask("SELECT uniqExact(alert_id, revision) FROM alerts")[0][0]) != alerts:
                 found.append(f"{stored} alerts are in the history, {alerts} there should be")
-            found += ledger.loop_problems(ask, strict=strict)
+            found += ledger.loop_problems(ask)
             if (acted := ask("SELECT uniqExact(partition, offset) FROM actions")[0][0]) != len(self.acted):
                 found.append(f"{acted} actions are in the history, {len(self.acted)} were sent")
         return found

@@ -69,22 +69,20 @@ def make_records(count: int, seed: int, *, start_ms: int, per_s: float) -> list[
     return made
 
 
-def history_problems(ask: Ask, prefix: str, *, strict: bool) -> list[str]:
-    """What does not add up in ClickHouse. `strict`: not even in the tables themselves may a row be there twice;
-    otherwise only what is read through FINAL, as the views do, and nothing is said of the roll-up."""
-    once = "" if strict else "FINAL"
-    problems = [*_offsets(ask, prefix, once), *_running(ask, once), *_meters(ask, once)]
-    if strict:
-        problems += _roll_up(ask)
-    return problems
+def history_problems(ask: Ask, prefix: str, *, frozen: bool) -> list[str]:
+    """What does not add up in ClickHouse, in the tables themselves: no view hides a row that came twice.
+
+    `frozen`: a worker was declared dead and went on; then a dead letter may lie there twice until a merge.
+    """
+    return [*_offsets(ask, prefix, "FINAL" if frozen else ""), *_running(ask), *_meters(ask), *_roll_up(ask)]
 
 
 def _offsets(ask: Ask, prefix: str, once: str) -> Iterator[str]:
     rows = ask(
         "SELECT source, partition, count(), sum(offset), max(offset), argMax(kind, offset),"
         " countIf(kind = ''), argMax(extra, offset) FROM ("
-        f" SELECT toString(source) AS source, partition, offset, toString(kind) AS kind, ifNull(extra, '') AS extra"
-        f" FROM observations {once}"
+        " SELECT toString(source) AS source, partition, offset, toString(kind) AS kind, ifNull(extra, '') AS extra"
+        " FROM observations"
         f" UNION ALL SELECT replaceOne(topic, '{prefix}', '') AS source, partition, offset, '', '' FROM dead_letters"
         f" {once}) GROUP BY source, partition"
     )
@@ -108,25 +106,25 @@ def _offsets(ask: Ask, prefix: str, once: str) -> Iterator[str]:
             )
 
 
-def _running(ask: Ask, once: str) -> Iterator[str]:
+def _running(ask: Ask) -> Iterator[str]:
     rows = ask(
         "SELECT source, partition, count(), sum(JSONExtractInt(ifNull(extra, ''), 'n') AS n), max(n)"
-        f" FROM observations {once} WHERE source != 'readings' GROUP BY source, partition"
+        " FROM observations WHERE source != 'readings' GROUP BY source, partition"
     )
     for source, partition, count, total, last in rows:
         if count != last or total != last * (last + 1) // 2:
             yield f"{source}[{partition}]: {count} running integers to {last} with sum {total}"
 
 
-def _meters(ask: Ask, once: str) -> Iterator[str]:
+def _meters(ask: Ask) -> Iterator[str]:
     said: dict[str, int] = {}
-    closers = ask(f"SELECT partition, extra FROM observations {once} WHERE source = 'readings' AND kind = 'closer'")
+    closers = ask("SELECT partition, extra FROM observations WHERE source = 'readings' AND kind = 'closer'")
     for partition, extra in closers:
         for number, last in enumerate(msgspec.json.decode(extra or "{}").get("said_meters", ())):
             if last:
                 said[_meter(partition, number)] = last
     rows = ask(
-        f"SELECT entity, count(), toInt64(sum(value)), toInt64(max(value)) FROM observations {once}"
+        f"SELECT entity, count(), toInt64(sum(value)), toInt64(max(value)) FROM observations"
         f" WHERE kind = '{METER}' GROUP BY entity"
     )
     for meter, count, total, last in rows:
@@ -149,17 +147,16 @@ def _roll_up(ask: Ask) -> Iterator[str]:
             )
 
 
-def sent_problems(records: Sequence[Record], ask: Ask, *, strict: bool) -> list[str]:
+def sent_problems(records: Sequence[Record], ask: Ask) -> list[str]:
     """The one thing that the data do not say: that what was sent is what is meant (the loop that made it counts)."""
-    once = "" if strict else "FINAL"
     counts = small_city.counts_of(records)
-    found = ask(f"SELECT count(), countIf(bitAnd(flags, 1) = 1) FROM observations {once}")[0]
+    found = ask("SELECT count(), countIf(bitAnd(flags, 1) = 1) FROM observations")[0]
     if found != (counts.observations, counts.late):
         return [f"{found} observations and late ones among them; sent were {(counts.observations, counts.late)}"]
     return []
 
 
-def loop_problems(ask: Ask, *, strict: bool) -> list[str]:
+def loop_problems(ask: Ask) -> list[str]:
     """The loop's history against itself: revisions are running integers, hashes chain, no sign is lost or told twice.
 
     The small city's loop does not merge, so every alert and every ticket has one incident of its own.
@@ -170,11 +167,10 @@ def loop_problems(ask: Ask, *, strict: bool) -> list[str]:
         by_incident.setdefault(incident, []).append(payload.encode())
     for payloads in by_incident.values():
         problems += verify_payloads(payloads)
-    once = "" if strict else "FINAL"
     for sign, table, key in (("alert", "alerts", "alert_id"), ("ticket", "tickets", "ticket_id")):
         held = ask(
             f"SELECT uniqExact(sign), count() FROM (SELECT arrayJoin(argMax({sign}_ids, revision)) AS sign"
-            f" FROM incidents {once} GROUP BY incident_id)"
+            " FROM incidents GROUP BY incident_id)"
         )[0]
         told = ask(f"SELECT uniqExact({key}) FROM {table}")[0][0]
         if held != (told, told):

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from tests.chaos.campaign import Stage, run_seeds
-from tests.chaos.chaos_worker import ALL_ROLES
-from tests.chaos.lives import complaints, draw_kills, live_and_die
+from tests.chaos.lives import Scene, draw_kills
 from tests.chaos.promises import Given, Outcome
 
 VICTIMS: Final = ("locate", "join", "dispatch", "archive", "all")
@@ -37,36 +36,23 @@ async def trial(stage: Stage, seed: int) -> list[str]:
     records = city.make_records(RECORDS, seed)
     while_sending = draw_kills(chance, victim, chance.randint(1, 3))
     while_acting = draw_kills(chance, victim, 1) if victim in ("dispatch", "archive", "all") else []
-    with ExitStack() as stack:
-        worker = city.chaos_worker("victim", roles=ALL_ROLES if victim == "all" else (victim,), executed=executed)
-        stack.callback(worker.kill_if_running)
-        if victim != "all":
-            others = tuple(role for role in ALL_ROLES if role != victim)
-            other = stack.enter_context(city.chaos_worker("others", roles=others, executed=executed))
-        dying = asyncio.create_task(live_and_die(worker, while_sending))
-        await city.send(records, lasting_s=SENT_WITHIN_S)
-        for words in await dying:
-            stage.note(seed, f"while records came, {words}")
+    async with Scene(city, victim, partial(stage.note, seed), executed=executed) as scene:
+        reached = await scene.die(while_sending, city.send(records, lasting_s=SENT_WITHIN_S))
         await city.all_settled(archived=False)
         messages = city.work_on(await city.incidents_to_work(WORKED, chance))
         if while_acting:
-            worker.kill()  # so that the next life has its crash point from the start
-            stage.note(seed, "killed at rest")
-            dying = asyncio.create_task(live_and_die(worker, while_acting))
-            await city.act(messages, lasting_s=2.0)
-            for words in await dying:
-                stage.note(seed, f"while people acted, {words}")
+            scene.kill_at_rest()
+            stage.note(seed, "from here on people act")
+            reached += await scene.die(while_acting, city.act(messages, lasting_s=2.0))
         else:
             await city.act(messages)
         await city.all_settled()
-        problems = await city.problems()
-        for one in (worker, other) if victim != "all" else (worker,):
-            problems += complaints(one)
+        problems = await city.problems() + scene.complaints()
         if not problems and seed % 5 == 0:
-            worker.ask_to_stop()
-            status = await asyncio.to_thread(worker.exit_status)
+            status = await scene.stop()
             problems += [f"asked to stop, it ended with status {status}"] if status else []
     stage.outcome.add("kills", len(while_sending) + 2 * len(while_acting))
+    stage.outcome.add("at_a_crash_point", reached)
     if not problems:
         await asyncio.to_thread(city.tear_down)
     return problems

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 from tests.chaos.campaign import Stage, run_seeds
 from tests.chaos.chaos_city import SESSION_S
-from tests.chaos.chaos_worker import ALL_ROLES
 from tests.chaos.crash_points import CrashPoint
-from tests.chaos.lives import Kill, complaints, live_and_die
+from tests.chaos.lives import Kill, Scene
 from tests.chaos.p1_kills import RECORDS, SENT_WITHIN_S, VICTIMS, WORKED
 from tests.chaos.promises import Given, Outcome
 
@@ -49,24 +48,13 @@ async def trial(stage: Stage, seed: int) -> list[str]:
     await city.set_up_async()
     records = city.make_records(RECORDS, seed)
     kills = _draw(chance, victim)
-    with ExitStack() as stack:
-        worker = city.chaos_worker("victim", roles=ALL_ROLES if victim == "all" else (victim,))
-        stack.callback(worker.kill_if_running)
-        workers = [worker]
-        if victim != "all":
-            others = tuple(role for role in ALL_ROLES if role != victim)
-            workers.append(stack.enter_context(city.chaos_worker("others", roles=others)))
-        dying = asyncio.create_task(live_and_die(worker, kills, patience_s=PATIENCE_S))
-        await city.send(records, lasting_s=SENT_WITHIN_S)
-        for words in await dying:
-            stage.note(seed, words)
-            stage.outcome.add("killed_in_recovery", "itself" in words)
+    async with Scene(city, victim, partial(stage.note, seed)) as scene:
+        reached = await scene.die(kills, city.send(records, lasting_s=SENT_WITHIN_S), patience_s=PATIENCE_S)
         await city.all_settled(archived=False)
         await city.act(city.work_on(await city.incidents_to_work(WORKED, chance)))
         await city.all_settled()
-        problems = await city.problems()
-        for one in workers:
-            problems += complaints(one)
+        problems = await city.problems() + scene.complaints()
+    stage.outcome.add("killed_in_recovery", reached)
     stage.outcome.add("kills", len(kills))
     if not problems:
         await asyncio.to_thread(city.tear_down)

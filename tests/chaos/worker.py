@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.config import TongguanConfig
-from deploy.worker import WorkerStopped, run
+from deploy.worker import run
+from schemas.errors import TongguanError
 from tests.chaos import crash_points, host_clock, protections
 from tests.live.support import small_city
 
@@ -30,7 +31,7 @@ def work(spec: dict[str, Any]) -> int:
         crash_points.arm(crash_points.CrashPoint(**spec["crash"]))
     try:
         run(TongguanConfig.model_validate(spec["config"]), spec["roles"], detectors=small_city.detectors())
-    except WorkerStopped as stopped:
+    except TongguanError as stopped:  # as the command does: a sentence, not a traceback
         print(stopped, file=sys.stderr)
         return 1
     except BaseException:
