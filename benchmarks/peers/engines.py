@@ -6,6 +6,8 @@ from typing import Final
 
 from benchmarks.peers.engine import Engine
 from benchmarks.peers.flink import FlinkCheckpointed, FlinkDataStream, FlinkSql
+from benchmarks.peers.hazelcast import HazelcastJet
+from benchmarks.peers.kafka_streams import KafkaStreams, KafkaStreamsLogged
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.python_engines import Bytewax, Pathway, Quix, StockFaust
 
@@ -14,6 +16,9 @@ ENGINES: Final[tuple[Engine, ...]] = (
     FlinkDataStream(),
     FlinkCheckpointed(),
     FlinkSql(),
+    KafkaStreams(),
+    KafkaStreamsLogged(),
+    HazelcastJet(),
     Bytewax(),
     Pathway(),
     Quix(),
