@@ -1,0 +1,221 @@
+"""What goes wrong in a run, drawn from its seed: who dies, freezes, is cut off, leaves or comes, and when; which
+service is away, slow or refuses; whose clock jumps.
+
+A fault strikes at a time, at a step of a process (any await), or at a request of a kind: before it is served, or when
+it is served and not answered. Requests find the few places that matter, steps and times all the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import TopicPartition
+
+from tests.chaos.simulator.process import Process
+
+if TYPE_CHECKING:
+    from tests.chaos.simulator.world import World
+
+HOUR_MS: Final = 3_600_000
+STEPS: Final = 1_500  # of a process in a run, about
+REQUESTS: Final = (
+    "produce observations", "produce placed-tickets", "produce dead-letters", "produce urgent-tickets",
+    "commit locate", "committed locate", "join locate",
+    "produce alerts", "produce join-open", "produce join-blocks", "produce join-state", "read join-state",
+    "read join-open", "read join-blocks", "read observations", "commit tongguan-join", "delete records",
+    "produce loop", "produce incidents", "produce notifications", "produce loop-state", "produce loop-parts",
+    "read loop-state", "read loop-parts", "read loop", "commit tongguan-dispatch", "commit tongguan-intake",
+    "produce archive-state", "read archive-state", "commit tongguan-archive",
+    "insert observations", "insert tickets", "insert alerts", "insert dead_letters", "insert incidents", "look up",
+)  # fmt: skip
+"""What a fault can wait for; the label of each request (network.py)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Odds:
+    """How often what happens in a run. Weights are relative; shares are of all requests of a kind."""
+
+    faults: tuple[int, int] = (1, 5)
+    kill: float = 5
+    freeze: float = 3
+    cut: float = 2
+    leave: float = 1
+    come: float = 1
+    clock: float = 1
+    broker_away: float = 1
+    store_away: float = 1
+    store_slow: float = 1
+    compact: float = 2
+    kill_again: float = 0.3  # of those that were restarted, while they recover
+    failing_producer: float = 0.004
+    failing_insert: float = 0.08
+    lagging: float = 0.15  # partitions of groups
+
+    def weights(self) -> dict[str, float]:
+        kinds = (
+            "kill", "freeze", "cut", "leave", "come", "clock", "broker_away", "store_away", "store_slow", "compact",
+        )  # fmt: skip
+        return {kind: getattr(self, kind) for kind in kinds}
+
+
+@dataclass(slots=True)
+class _Ambush:
+    """Strikes at the nth request of a kind from now on."""
+
+    what: str
+    left: int
+    served: bool
+    strike: Callable[[Process], None]
+
+
+@dataclass(slots=True)
+class Faults:
+    world: World
+    odds: Odds
+    until_s: float
+    """Afterwards nothing new goes wrong."""
+    session_s: float
+    told: Counter[str] = field(default_factory=Counter)
+    """Faults that were injected, by kind."""
+    _ambushes: list[_Ambush] = field(default_factory=list)
+
+    def plan(self) -> None:
+        chance = self.world.chance
+        kinds, weights = zip(*self.odds.weights().items(), strict=True)
+        for _ in range(chance.randint(*self.odds.faults)):
+            kind = chance.choices(kinds, weights)[0]
+            at = chance.uniform(0, self.until_s)
+            self.world.at(at, getattr(self, f"_{kind}"))
+
+    @property
+    def over(self) -> bool:
+        return self.world.loop.time() >= self.until_s
+
+    # --- at the services -------------------------------------------------------------------------------------------
+
+    def request(self, process: Process, what: str, *, served: bool) -> None:
+        if not self._ambushes or self.over:
+            return
+        for ambush in self._ambushes:
+            if ambush.served == served and what == ambush.what:
+                ambush.left -= 1
+                if ambush.left <= 0:
+                    self._ambushes.remove(ambush)
+                    ambush.strike(process)
+                    return
+
+    def produce(self, process: Process, place: TopicPartition) -> str | None:
+        if self.over or self.world.chance.random() >= self.odds.failing_producer:
+            return None
+        trouble = self.world.chance.choice(("refused", "unanswered"))
+        self._tell(f"producer {trouble}", f"{process.name}'s producer: {trouble} at {place.topic}[{place.partition}]")
+        return trouble
+
+    def insert(self, table: str) -> str | None:
+        if self.over or self.world.chance.random() >= self.odds.failing_insert:
+            return None
+        trouble = self.world.chance.choice(("disk full", "too many parts", "half", "half", "unanswered", "unanswered"))
+        self._tell(f"insert {trouble}", f"insert into {table}: {trouble}")
+        return trouble
+
+    # --- at processes ----------------------------------------------------------------------------------------------
+
+    def _kill(self) -> None:
+        self._strike("kill", lambda process: process.kill(self._why("kill")))
+
+    def _freeze(self) -> None:
+        seconds = self._silence()
+        self._strike("freeze", lambda process: process.freeze(seconds, self._why("freeze")))
+
+    def _cut(self) -> None:
+        seconds = self._silence()
+        self._strike("cut", lambda process: process.cut_off(seconds, self._why("cut")))
+
+    def _silence(self) -> float:
+        """Shorter than the session timeout, or longer."""
+        chance = self.world.chance
+        return self.session_s * chance.choice((chance.uniform(0.1, 0.9), chance.uniform(1.1, 4.0)))
+
+    def _strike(self, kind: str, strike: Callable[[Process], None]) -> None:
+        chance, process = self.world.chance, self._somebody()
+        if process is None:
+            return
+        way = chance.choice(("now", "step", "request", "request"))
+        if way == "now":
+            strike(process)
+        elif way == "step":
+            self.strike_at_step(process, chance.randrange(1, STEPS // 4), strike)
+        else:
+            self._ambushes.append(
+                _Ambush(chance.choice(REQUESTS), chance.choice((1, 1, 2, 5)), chance.random() < 0.5, strike)
+            )
+
+    @staticmethod
+    def strike_at_step(process: Process, steps: int, strike: Callable[[Process], None]) -> None:
+        process.doom_at = process.steps + steps
+        process.doom = lambda: strike(process)
+
+    def began(self, process: Process, *, again: bool) -> None:
+        """A process has begun; one that was restarted may be killed while it recovers."""
+        chance = self.world.chance
+        if again and not self.over and chance.random() < self.odds.kill_again:
+            self.strike_at_step(process, chance.randrange(1, 300), lambda it: it.kill(self._why("kill again")))
+
+    def _somebody(self) -> Process | None:
+        running = [process for process in self.world.workers if process.state.value == "running"]
+        return self.world.chance.choice(running) if running else None
+
+    def _why(self, kind: str) -> str:
+        self.told[kind] += 1
+        return kind
+
+    # --- of the whole ----------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        process = self._somebody()
+        if process is not None:
+            self._tell("leave", f"{process.name} is asked to stop")
+            self.world.ask_to_stop(process)
+
+    def _come(self) -> None:
+        self._tell("come", "one more worker")
+        self.world.one_more_worker()
+
+    def _clock(self) -> None:
+        chance = self.world.chance
+        step_ms = chance.choice((-HOUR_MS, HOUR_MS, -1_500, 1_500))
+        host = chance.choice(self.world.hosts)
+        host.clock_ahead_ms += step_ms
+        self._tell("clock", f"the clock of {host.name} jumps by {step_ms // 1000} s")
+
+    def _broker_away(self) -> None:
+        seconds = self.world.chance.choice((0.5, 3.0, 8.0))
+        self._tell("broker away", f"the broker is away for {seconds} s")
+        self.world.network.kafka.away_until = self.world.loop.time() + seconds
+
+    def _store_away(self) -> None:
+        seconds = self.world.chance.choice((1.0, 5.0, 12.0))
+        self._tell("store away", f"ClickHouse is away for {seconds} s")
+        self.world.network.clickhouse.away_until = self.world.loop.time() + seconds
+
+    def _store_slow(self) -> None:
+        seconds = self.world.chance.choice((0.5, 2.0))
+        self._tell("store slow", f"ClickHouse is slower by up to {seconds} s a call from now on")
+        self.world.network.clickhouse.extra_s = seconds
+        self.world.at(self.until_s, self._store_recovers)
+
+    def _store_recovers(self) -> None:
+        self.world.network.clickhouse.extra_s = 0.0
+
+    def _compact(self) -> None:
+        self._tell("compact", "compacted topics are compacted")
+        for log in self.world.broker.logs.values():
+            if log.compacted:
+                log.compact()
+
+    def _tell(self, kind: str, what: str) -> None:
+        self.told[kind] += 1
+        self.world.trace.say(what)
