@@ -59,7 +59,7 @@ def judge(written: Iterable[Written], expected: Answer, half: SecondHalf | None)
         last_s = max(last_s, at_s)
         if half is not None and alert.window_start_ms >= half.window_ms:
             half_s = at_s if half_s is None else min(half_s, at_s)
-    got = {tuple(alert) for alert, count in standing.items() if count > 0}
+    got = {alert for alert, count in standing.items() if count > 0}
     return Verdict(len(got), len(expected - got), len(got - expected), repeated, taken_back, last_s, half_s)
 
 
