@@ -31,7 +31,7 @@ from detectors.contract import Detector
 from schemas.errors import TongguanError, WorkerStuck
 from schemas.kinds import load_kinds
 from schemas.sources import Source
-from streams import metrics
+from streams import archive_order, metrics
 from streams.archive import archive_app_options, build_archive
 from streams.backlog import Backlog
 from streams.clickhouse import StoreThread
@@ -288,6 +288,7 @@ class _Worker:
     async def _archive(self, kafka_log: KafkaLog) -> AsyncIterator[Service]:
         config, names = self._config, self._names
         log.info("worker: history goes to %s", store_url(config))
+        await asyncio.to_thread(archive_order.warm_up)
         store = StoreThread(open_store(config))
         app = self._app("archive", config.topics.shards, **archive_app_options(config.archive))
         archive = build_archive(

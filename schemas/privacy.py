@@ -96,13 +96,16 @@ def mask_hidden(_value: str) -> str:
 
 def mask_text(text: str) -> str:
     """Free text without the numbers, plates and labelled names in it (see the head of this file)."""
-    while True:  # hiding one number can bare another beside it; stars only grow, so this ends
+    while _SUSPICIOUS.search(narrow := _narrow(text)):  # nearly no text has anything that a rule could find
         masked = text
         for pattern, mask in _text_rules():
-            masked = _replace(pattern, mask, masked)
+            hidden = _replace(pattern, mask, masked, narrow)
+            if hidden is not masked:
+                masked, narrow = hidden, _narrow(hidden)
         if masked == text:
-            return text
-        text = masked
+            break
+        text = masked  # hiding one number can bare another beside it; stars only grow, so this ends
+    return text
 
 
 MASKS: Final[Mapping[Mask, Callable[[str], str]]] = {
@@ -148,6 +151,11 @@ def mask_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         else _mask_value(name, value, caller)
         for name, value in fields.items()
     }
+
+
+def mask_field(name: str, value: Any, caller_name: Any) -> Any:
+    """The value of one personal field of a record, fit to be shown; what `mask_fields` gives for it."""
+    return _mask_value(name, value, caller_name)
 
 
 def mask_extra(extra: str | bytes | None) -> str | None:
@@ -204,9 +212,13 @@ def _keep(value: str, first: int, last: int) -> str:
     return "".join(out)
 
 
-def _replace(pattern: re.Pattern[str], mask: Callable[[str], str], text: str) -> str:
-    """Masks what the pattern finds in the narrow form of the text, in the text itself."""
-    narrow = text.translate(_NARROW)
+def _narrow(text: str) -> str:
+    """The text with ASCII twins in place of full-width characters, each in its place."""
+    return text.translate(_NARROW) if _WIDE.search(text) else text
+
+
+def _replace(pattern: re.Pattern[str], mask: Callable[[str], str], text: str, narrow: str) -> str:
+    """Masks what the pattern finds in the narrow form of the text, in the text itself; that very text if nothing."""
     out, end = [], 0
     for found in pattern.finditer(narrow):
         start, stop = found.span("x")
@@ -215,6 +227,7 @@ def _replace(pattern: re.Pattern[str], mask: Callable[[str], str], text: str) ->
     return "".join(out) + text[end:] if out else text
 
 
+_WIDE = re.compile("[\uff01-\uff5e\u3000]")
 _ROOM = re.compile(r"([0-9０-９A-Za-z]+(?:[-－][0-9０-９A-Za-z]+)*)(\s*(?:室|房(?!屋)))")
 _LOOSE_FIELD = re.compile(
     r'("(?:' + "|".join(name for name, mask in all_personal_fields().items() if mask != "text") + r')"\s*:\s*)'
@@ -222,6 +235,10 @@ _LOOSE_FIELD = re.compile(
     re.DOTALL,
 )
 _SPOKEN = "零〇一二三四五六七八九幺两"
+_LABELS = "姓名|联系人|来电人|诉求人|报警人|投诉人|当事人|业主"
+# What every rule's find has in it, so that a text without it need not be asked rule by rule: three digits together, a
+# plate's beginning, a mobile number's spoken beginning, a label.
+_SUSPICIOUS = re.compile(rf"[0-9]{{3}}|[{_PROVINCES}][A-Za-z]|[一幺][三四五六七八九][{_SPOKEN}]|(?:{_LABELS})\s*[:：]")
 
 
 @cache
@@ -255,7 +272,7 @@ def _text_rules() -> tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]:
         ),
         # a name after a label
         (
-            r"(?:姓名|联系人|来电人|诉求人|报警人|投诉人|当事人|业主)\s*[:：]\s*"
+            rf"(?:{_LABELS})\s*[:：]\s*"
             r"(?P<x>[\u4e00-\u9fff]{2,4})(?![\u4e00-\u9fff])",
             mask_name,
         ),

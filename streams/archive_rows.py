@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from schemas.alert import Alert
 from schemas.dead_letter import DeadLetter
 from schemas.observation import OBSERVATION
-from schemas.privacy import all_personal_fields, mask_fields
+from schemas.privacy import all_personal_fields, mask_field
 from schemas.raw import MAX_EVENT_MS, MIN_EVENT_MS
 from schemas.sources import Source
+from streams.archive_order import in_table_order
 
 _INSTANT: Final = pa.timestamp("ms", tz="UTC")
 
@@ -126,12 +127,18 @@ class Separated(NamedTuple):
 def observation_rows(batches: Sequence[pa.RecordBatch]) -> Separated:
     """Observation batches as rows of `observations`, `tickets` and `personal_fields`.
 
-    Personal fields leave `extra` for personal_fields, ticket fields leave it for tickets; the rest stays. The order of
-    the rows is that of the batches, so equal batches give equal tables.
+    Personal fields leave `extra` for personal_fields, ticket fields leave it for tickets; the rest stays. Tickets and
+    personal fields are in the order of the batches, observations in that of their table (streams/archive_order.py), so
+    equal batches give equal tables.
     """
     table = pa.Table.from_batches(batches, schema=OBSERVATION).combine_chunks()
     if not table.num_rows:
         return Separated(table, TICKETS.empty_table(), PERSONAL.empty_table())
+    separated = _separated(table)
+    return separated._replace(observations=in_table_order(separated.observations))
+
+
+def _separated(table: pa.Table) -> Separated:
     extra = table["extra"].combine_chunks()
     is_ticket = _is_source(table, Source.TICKETS)
     touched = is_ticket
@@ -181,14 +188,16 @@ def _open_extra(
     for row, ticket, raw in zip(at.tolist(), is_ticket.tolist(), extra.take(pa.array(at)).to_pylist(), strict=True):
         fields: dict[str, Any] = msgspec.json.decode(raw) if raw else {}
         if ticket:
-            own = {name: fields.pop(name, None) for name in TICKET_FIELDS}
-            own["urgency"] = own["urgency"] or "normal"
-            masked = mask_fields({**own, "caller_name": fields.get("caller_name")})
-            own |= {"text_masked": masked["text"], "address_masked": masked["address"]}
-            for name, value in own.items():
-                words[name].append(_as_text(value))
+            text, address, caller = fields.pop("text", None), fields.pop("address", None), fields.get("caller_name")
+            words["text"].append(_as_text(text))
+            words["text_masked"].append(_as_text(mask_field("text", text, caller)))
+            words["address"].append(_as_text(address))
+            words["address_masked"].append(_as_text(mask_field("address", address, caller)))
+            words["urgency"].append(_as_text(fields.pop("urgency", None)) or "normal")
+            words["channel"].append(_as_text(fields.pop("channel", None)))
+            words["parent_ticket_id"].append(_as_text(fields.pop("parent_ticket_id", None)))
             for name, fits in MADE_FIELDS.items():  # frames of version 1 may hold anything a producer called so
-                made[name].append(fields.pop(name) if fits(fields.get(name)) else None)
+                made[name].append(fields.pop(name) if name in fields and fits(fields[name]) else None)
         for name in _PERSONAL_NAMES & fields.keys():
             value = fields.pop(name)
             if value is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import privacy
@@ -135,6 +135,22 @@ texts = st.lists(pieces, max_size=10).map("".join) | st.text(max_size=30)
 def test_masking_twice_changes_nothing(text: str, mask: Any) -> None:
     once = privacy.MASKS[mask](text)
     assert privacy.MASKS[mask](once) == once
+
+
+near_misses = st.text(st.sampled_from("0123456789１３ -–.·(（)）X姓名联系人:：沪京A学一幺三五八室房Ｂａ*"), max_size=40)
+
+
+@settings(max_examples=1_000)
+@given(texts | near_misses)
+def test_the_short_look_at_a_text_misses_nothing_that_a_rule_finds(text: str) -> None:
+    masked = text
+    while True:
+        before = masked
+        for pattern, mask in privacy._text_rules():
+            masked = privacy._replace(pattern, mask, masked, masked.translate(privacy._NARROW))
+        if masked == before:
+            break
+    assert privacy.mask_text(text) == masked
 
 
 @given(texts)

@@ -38,7 +38,7 @@ def opened(*payloads: bytes, first: int = 0) -> list[Frame]:
 
 def offsets(rows: dict[str, pa.Table]) -> list[int]:
     table = rows.get("observations")
-    return [] if table is None else table["offset"].to_pylist()
+    return [] if table is None else sorted(table["offset"].to_pylist())
 
 
 def test_rows_of_a_first_frame_are_all_new() -> None:
@@ -126,13 +126,13 @@ def test_ticket_fields_and_personal_fields_leave_extra_for_their_own_tables() ->
         [cover(K, 2, 5, 9), cover(C, 0, 6, 7), cover(R, 0, 8, 8)],
     )
     tables = make_rows(opened(payload), Covered()).tables
-    assert tables["observations"]["extra"].to_pylist() == [
-        '{"weather":"rain"}',
-        '{"track_id":7}',
-        '{"note":"says \\"plate_hash\\": nothing"}',
-        None,
-        None,
-    ]
+    assert {entry["offset"]: entry["extra"] for entry in tables["observations"].to_pylist()} == {
+        5: '{"weather":"rain"}',
+        6: '{"track_id":7}',
+        7: '{"note":"says \\"plate_hash\\": nothing"}',
+        8: None,
+        9: None,
+    }
     first, second = tables["tickets"].to_pylist()
     assert (first["ticket_id"], first["category"], first["urgency"], first["text"]) == (
         *("T-5", "flood", "urgent"),
@@ -166,9 +166,10 @@ def test_frames_with_different_dictionaries_become_one_table() -> None:
     one = batch([row(R, 0, 0, kind="a", unit=None), row(R, 0, 1, kind="b", unit="mm")])
     two = batch([row(C, 0, 0, kind="c"), row(R, 0, 2, kind="a", unit="cm")])
     table = observation_rows([one, two]).observations
-    assert table["kind"].to_pylist() == ["a", "b", "c", "a"]
-    assert table["unit"].to_pylist() == [None, "mm", None, "cm"]
-    assert table["source"].to_pylist() == ["readings", "readings", "camera-events", "readings"]
+    assert table["kind"].to_pylist() == ["a", "a", "b", "c"]  # in the order of their table
+    assert table["offset"].to_pylist() == [0, 2, 1, 0]
+    assert table["unit"].to_pylist() == [None, "cm", "mm", None]
+    assert table["source"].to_pylist() == ["readings", "readings", "readings", "camera-events"]
     assert all(column.num_chunks == 1 for column in table.columns)
 
 
@@ -188,12 +189,13 @@ def test_a_ticket_is_stored_with_its_jurisdiction_its_promise_and_how_sure_its_p
     words = json.dumps({"text": "积水", **extra})
     payload = frame([row(K, 0, 1, extra=words, jurisdiction=None), row(K, 0, 2)], [cover(K, 0, 1, 2)])
     tables = make_rows(opened(payload), Covered()).tables
-    assert tables["observations"]["jurisdiction"].to_pylist() == [None, "310104003"]
+    observed = sorted(tables["observations"].to_pylist(), key=lambda entry: entry["offset"])
+    assert [entry["jurisdiction"] for entry in observed] == [None, "310104003"]
     first, second = tables["tickets"].to_pylist()
     assert (first["jurisdiction"], second["jurisdiction"]) == (None, "310104003")
     assert first["due_at"] == (None if due is None else datetime.fromtimestamp(due / 1000, UTC))
     assert first["place_confidence"] == confidence
-    kept = tables["observations"]["extra"].to_pylist()[0]
+    kept = observed[0]["extra"]
     assert (None if kept is None else json.loads(kept)) == rest
 
 
