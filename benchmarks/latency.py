@@ -41,6 +41,8 @@ from deploy.local.kafka import LocalKafka
 
 HEAP: Final = "1g"
 BAR_MS: Final = 500
+RUN_MINUTES: Final = 5.0
+STEP_MINUTES: Final = 0.5
 HIGHEST_P99_MS: Final = 1_000
 NEAR: Final = 1.1
 """The search ends when the highest rate that holds and the lowest that does not are so near to each other."""
@@ -50,17 +52,22 @@ console = Console(stderr=True)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=50_000, help="records a second")
-    parser.add_argument("--minutes", type=float, default=5.0, help="measured time; with --find-highest of each step")
+    parser.add_argument("--minutes", type=float, help="measured time, 5; with --find-highest that of each step, 0.5")
     parser.add_argument("--warm-up", type=float, default=20.0, metavar="SECONDS", help="at the same rate, not measured")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--roles", default="locate,join", help="what the worker runs")
     parser.add_argument("--find-highest", action="store_true", help="search the highest rate with p99 < 1 s")
     parser.add_argument("--settings", type=Path, help="lines to add to the worker's configuration")
     parser.add_argument("--trace", action="store_true", help="also note each part of the way (costs a little)")
+    parser.add_argument(
+        "--freeze", type=float, default=0.0, metavar="SECONDS",
+        help="stop the worker for so long in the middle: what it did not do then must show in every percentile",
+    )  # fmt: skip
     parser.add_argument("--keep", type=Path, help="keep logs and tables of the run in this folder")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object in the last line")
     parser.add_argument("--save", action="store_true", help="keep result and chart in benchmarks/results")
     given = parser.parse_args()
+    given.minutes = given.minutes or (STEP_MINUTES if given.find_highest else RUN_MINUTES)
     try:
         with tempfile.TemporaryDirectory(prefix="latency-") as scratch:
             folder = given.keep or Path(scratch)
@@ -90,6 +97,7 @@ def _run(given: argparse.Namespace, broker: LocalKafka, folder: Path, rate: int)
         roles=given.roles,
         settings="" if given.settings is None else given.settings.read_text("utf-8"),
         trace=given.trace,
+        freeze_s=given.freeze,
     )
     return measure(run_once(broker, folder, plan, console.log))
 

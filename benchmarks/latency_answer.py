@@ -17,7 +17,6 @@ from benchmarks.latency_load import (
     DISORDER_MS,
     LEVEL,
     PLACES,
-    RAISE_AT_MM,
     TICKET,
     URGENT,
     WINDOW_MS,
@@ -25,6 +24,7 @@ from benchmarks.latency_load import (
     Load,
     Pool,
     draw,
+    raise_at_mm,
 )
 
 AT_ONCE: Final = 1_000_000
@@ -82,7 +82,7 @@ def expect(load: Load, pool: Pool) -> Expected:
             newest[p] = running[-1]
             seen[p] += len(row)
     return Expected(
-        answer=_answer(keys, np.concatenate(levels), window_ms),
+        answer=_answer(keys, np.concatenate(levels), window_ms, raise_at_mm(load.rate)),
         window_ms=window_ms,
         due_ns=np.where((offset >= 0).all(axis=1), due_ns.max(axis=1), -1),
         offset=offset,
@@ -91,14 +91,14 @@ def expect(load: Load, pool: Pool) -> Expected:
     )
 
 
-def _answer(keys: dict[int, list[Ints]], levels: np.ndarray, window_ms: Ints) -> Answer:
+def _answer(keys: dict[int, list[Ints]], levels: np.ndarray, window_ms: Ints, at_least_mm: float) -> Answer:
     level, camera, ticket = (np.concatenate(keys[kind]) for kind in (LEVEL, CAMERA, TICKET))
     every, group = np.unique(np.concatenate((level, camera, ticket)), return_inverse=True)
     parts = np.split(group, [len(level), len(level) + len(camera)])
     highest = np.full(len(every), -np.inf)
     np.maximum.at(highest, parts[0], levels)
     cameras, tickets = (np.bincount(part, minlength=len(every)) for part in parts[1:])
-    raised = np.flatnonzero((highest >= RAISE_AT_MM) & (cameras + tickets >= 1))
+    raised = np.flatnonzero((highest >= at_least_mm) & (cameras + tickets >= 1))
     return {
         (
             int(every[i] // len(window_ms)),

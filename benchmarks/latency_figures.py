@@ -15,7 +15,7 @@ from benchmarks.latency_trace import HOPS, Way, hops
 from topology.grid import Grid
 from topology.shards import Shards
 
-PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+PERMILLE: Final = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +106,13 @@ class _Appends:
 
 
 def summary(values: np.ndarray) -> dict[str, Any]:
-    """Percentiles are values that occurred: the smallest that so many percent do not exceed."""
+    """Percentiles are values that occurred: the smallest that so many do not exceed."""
     if not len(values):
         return {"count": 0}
-    named = {
-        f"{name}_ms": round(float(np.percentile(values, percent, method="inverted_cdf")), 1)
-        for name, percent in PERCENTILES.items()
-    }
-    return {"count": len(values), **named, "max_ms": round(float(values.max()), 1)}
+    ordered = np.sort(values)
+    ranks = {name: -(-len(ordered) * permille // 1000) for name, permille in PERMILLE.items()}
+    named = {f"{name}_ms": round(float(ordered[rank - 1]), 1) for name, rank in ranks.items()}
+    return {"count": len(ordered), **named, "max_ms": round(float(ordered[-1]), 1)}
 
 
 def figures(measured: Measured) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.cityjoin_data import PARTITIONS
-from benchmarks.latency_load import CLOSER_MS, PLACES, Load, Pool, draw, render
+from benchmarks.latency_load import CLOSER_MS, PLACES, Bytes, Ints, Load, Pool, draw, render
 from benchmarks.latency_producer import Appended, PipeliningProducer
-from deploy.simulation.kafka_batches import Batch, BatchMaker
+from deploy.simulation.kafka_batches import BatchMaker
 from schemas.sources import Source
 from streams.topics import TopicNames
+from streams.words import padded
 
 TICK_MS: Final = 10
 MOST_AT_ONCE: Final = 40_000
@@ -52,6 +53,8 @@ class Generator:
             for partition in range(PARTITIONS)
         }
         self._load = load
+        self._offset = [0] * PLACES  # of each place, behind what was sent
+        self._due: dict[tuple[int, int], int] = {}  # (request, place) -> the offset that its batch must get
         self.sent = array("q")
         self.appended = array("q")
 
@@ -76,45 +79,53 @@ class Generator:
         give_up_ns = time.time_ns() + int(LAST_ANSWERS_S * 1e9)
         while self._producer.waiting and time.time_ns() < give_up_ns:
             self._wait(time.time_ns() + 10_000_000)
-        if self._producer.waiting:
-            raise SystemExit(f"latency: the broker left {self._producer.waiting} requests unanswered")
+        if self._due:
+            raise SystemExit(f"latency: the broker left {len(self._due)} batches unanswered")
         self._producer.close()
 
     def warm_up(self) -> None:
         """Compile the kernels, without sending."""
         entry, event_ms = draw(self._load, 0, 100)
-        self._batches(0, entry, event_ms)
+        data, starts = render(self._pool, 0, entry, event_ms)
+        self._maker.make(np.arange(100), self._pool.place[entry], self._device[entry], data, starts, 0)
 
     def _send(self, first: int, many: int) -> None:
         entry, event_ms = draw(self._load, first, many)
-        parts: dict[str, list[tuple[int, bytes]]] = {}
-        for batch in self._batches(first, entry, event_ms):
-            source, partition = divmod(batch.partition, PARTITIONS)
-            parts.setdefault(self._topics[source], []).append((partition, batch.data))
-        number = self._producer.send(parts)
+        data, starts = render(self._pool, first, entry, event_ms)
+        number = self._hand_over(self._pool.place[entry], self._device[entry], data, starts)
         due_ns = self._load.start_ms * 1_000_000 + int(self._load.due_ns(np.array([first + many - 1]))[0])
         self.sent.extend((number, first, many, due_ns, time.time_ns()))
 
-    def _batches(self, first: int, entry: np.ndarray, event_ms: np.ndarray) -> list[Batch]:
-        data, starts = render(self._pool, first, entry, event_ms)
-        rows = np.arange(len(entry), dtype=np.int64)
-        now_ms = time.time_ns() // 1_000_000
-        return self._maker.make(rows, self._pool.place[entry], self._device[entry], data, starts, now_ms)
+    def _hand_over(self, place: np.ndarray, device: np.ndarray, data: Bytes, starts: Ints) -> int:
+        """Records in this order to the broker; the number of the (last) request."""
+        requests: list[dict[str, list[tuple[int, bytes]]]] = []
+        counts: list[dict[int, int]] = []  # by request: records of each place
+        turn = [0] * PLACES  # a request may hold one batch of each partition: the broker passes over a second one
+        rows = np.arange(len(place), dtype=np.int64)
+        for batch in self._maker.make(rows, place, device, data, starts, time.time_ns() // 1_000_000):
+            if turn[batch.partition] == len(requests):
+                requests.append({})
+                counts.append({})
+            source, partition = divmod(batch.partition, PARTITIONS)
+            parts = requests[turn[batch.partition]].setdefault(self._topics[source], [])
+            parts.append((partition, batch.data))
+            counts[turn[batch.partition]][batch.partition] = batch.count
+            turn[batch.partition] += 1
+        number = -1
+        for request, of_place in zip(requests, counts, strict=True):
+            number = self._producer.send(request)
+            for at, count in of_place.items():
+                self._due[number, at] = self._offset[at]
+                self._offset[at] += count
+        return number
 
     def _close(self, at_ms: int) -> None:
         """The closers; event time must not run ahead before the last record has been taken."""
         texts = self._pool.closers(at_ms)
-        starts = np.zeros(PLACES + 1, dtype=np.int64)
+        starts: Ints = np.zeros(PLACES + 1, dtype=np.int64)
         np.cumsum([len(text) for text in texts], out=starts[1:])
-        data = np.zeros(int(starts[-1]) + 64, dtype=np.uint8)
-        data[: starts[-1]] = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        rows = np.arange(PLACES, dtype=np.int64)
-        device = np.zeros(PLACES, dtype=np.int32)
-        parts: dict[str, list[tuple[int, bytes]]] = {}
-        for batch in self._maker.make(rows, rows.astype(np.int32), device, data, starts, time.time_ns() // 1_000_000):
-            source, partition = divmod(batch.partition, PARTITIONS)
-            parts.setdefault(self._topics[source], []).append((partition, batch.data))
-        self._producer.send(parts)
+        places = np.arange(PLACES, dtype=np.int32)
+        self._hand_over(places, np.zeros(PLACES, dtype=np.int32), padded(b"".join(texts)), starts)
 
     def _wait(self, until_ns: int) -> None:
         for answer in self._producer.wait(until_ns):
@@ -122,6 +133,9 @@ class Generator:
 
     def _note(self, answer: Appended) -> None:
         place = self._place_of[answer.topic, answer.partition]
+        due = self._due.pop((answer.request, place), None)
+        if answer.offset != due:  # the check of the alerts rests on knowing each record's offset
+            raise SystemExit(f"latency: {answer.topic}[{answer.partition}] has offset {answer.offset}, not {due}")
         self.appended.extend((answer.request, place, answer.offset, answer.append_ms, answer.answered_ns))
 
 

@@ -27,7 +27,9 @@ Bytes = npt.NDArray[np.uint8]
 WINDOW_MS: Final = 250
 DISORDER_MS: Final = 200
 RAISE_AT_MM: Final = 140.0
-"""Lower than CityJoin's 150, to have some three alerts in each of the short windows."""
+"""At `USUAL_RATE`; lower than CityJoin's 150, to have some three alerts in each of the short windows."""
+USUAL_RATE: Final = 50_000
+HIGHEST_MM: Final = 153.0
 POOL_BITS: Final = 17
 URGENT_PER_S: Final = 20.0
 URGENT_CATEGORY: Final = b'"fire"'
@@ -63,6 +65,14 @@ class Load:
     def number_at(self, ns: int) -> int:
         """How many records are due by then."""
         return min(self.count, max(0, ns * self.rate // 1_000_000_000 + 1))
+
+
+def raise_at_mm(rate: int) -> float:
+    """The rule's threshold that gives about as many alerts a second at this rate as `RAISE_AT_MM` does at the usual
+    one: levels and reports in a cell both become more frequent with the rate, so the share of levels goes down with its
+    square. Otherwise a search for the highest rate would search for the most alerts."""
+    share = (HIGHEST_MM + 0.1 - RAISE_AT_MM) * (USUAL_RATE / rate) ** 2
+    return round(min(HIGHEST_MM, max(0.0, HIGHEST_MM + 0.1 - share)), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ which are whole milliseconds, rounded down.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.cityjoin_data import PARTITIONS, SIDE, SOUTH, STEP_DEG, WEST
 from benchmarks.latency_answer import Answer, Expected, Told, expect
-from benchmarks.latency_load import DISORDER_MS, Ints, Load, Pool
+from benchmarks.latency_load import DISORDER_MS, Ints, Load, Pool, raise_at_mm
 from benchmarks.latency_trace import Tables, read
 from deploy.local.kafka import LocalKafka
 from deploy.local.process import GuardedProcess, free_port
@@ -66,6 +67,9 @@ class Plan:
     roles: str = "locate,join"
     settings: str = ""  # lines to add to the worker's configuration
     trace: bool = False
+    freeze_s: float = (
+        0.0  # stop the worker for so long in the middle of the measured time, to see the measurement see it
+    )
 
     @property
     def seconds(self) -> float:
@@ -103,8 +107,9 @@ def run_once(broker: LocalKafka, folder: Path, plan: Plan, say: Callable[[str], 
     apply_topics(broker.bootstrap, topic_specs(topics))
     _write_config(folder, broker.bootstrap, topics, plan.settings)
     traced = folder / "trace.npz"
-    run = [str(folder / "tongguan.toml"), "--roles", plan.roles, *(["--trace", str(traced)] if plan.trace else [])]
-    worker = _python("worker", "benchmarks.latency_worker", run, folder)
+    work = [str(folder / "tongguan.toml"), "--roles", plan.roles, "--raise-at", str(raise_at_mm(plan.rate))]
+    work += ["--trace", str(traced)] if plan.trace else []
+    worker = _python("worker", "benchmarks.latency_worker", work, folder)
     generator: GuardedProcess | None = None
     try:
         _wait_for(worker, " running on ")
@@ -119,6 +124,9 @@ def run_once(broker: LocalKafka, folder: Path, plan: Plan, say: Callable[[str], 
         begin_s = load.start_ms / 1000 + plan.warm_s
         _sleep_until(begin_s, worker, generator)
         before = cpu_now(pids)
+        if plan.freeze_s:
+            _sleep_until(begin_s + plan.measured_s / 2, worker, generator)
+            _freeze(pids[1], plan.freeze_s)
         _sleep_until(begin_s + plan.measured_s, worker, generator)
         cpu = _cpu_between(before, cpu_now(pids))
         rss_mb = _rss_mb(pids[1])
@@ -244,6 +252,14 @@ def _sleep_until(epoch_s: float | None, worker: GuardedProcess, generator: Guard
                 return
             raise RunFailed("the generator ended before its time")
         time.sleep(0.2 if epoch_s is None else min(0.2, max(0.0, epoch_s - time.time())))
+
+
+def _freeze(pid: int, seconds: float) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def child_of(guard: int) -> int:

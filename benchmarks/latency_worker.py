@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cityjoin_detector import CityJoin, CityJoinSettings
-from benchmarks.latency_load import RAISE_AT_MM, WINDOW_MS
+from benchmarks.latency_load import WINDOW_MS
 from benchmarks.latency_trace import Trace
 from deploy.config_load import load_config
 from deploy.worker import run
@@ -28,10 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--roles", default="locate,join")
+    parser.add_argument("--raise-at", type=float, required=True, metavar="MM")
     parser.add_argument("--trace", type=Path, help="note when each part of the way was passed, and write it here")
     given = parser.parse_args()
     config = load_config(given.config).config
-    detectors = (ShortCityJoin(CityJoinSettings(raise_at_mm=RAISE_AT_MM)),)
+    detectors = (ShortCityJoin(CityJoinSettings(raise_at_mm=given.raise_at)),)
     if given.trace is None:
         run(config, given.roles.split(","), detectors=detectors)
         return
