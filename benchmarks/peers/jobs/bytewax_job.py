@@ -242,11 +242,12 @@ def main() -> None:
     given = arguments(__doc__ or "")
     # each process keeps one database; which they are, Bytewax finds out by asking all of them
     recovery = given.folder / f"recovery-{given.process}"
-    recovery.mkdir()
-    init_db_dir(recovery, given.cores)
-    for number, database in enumerate(sorted(recovery.glob("*.sqlite3"))):
-        if number != given.process:
-            database.unlink()
+    if not recovery.exists():
+        recovery.mkdir()
+        init_db_dir(recovery, given.cores)
+        for number, database in enumerate(sorted(recovery.glob("*.sqlite3"))):
+            if number != given.process:
+                database.unlink()
     addresses = given.addresses.split(";") if given.addresses else None
     cli_main(
         dataflow(given.bootstrap, given.topics, given.group, given.output, shards=given.cores),

@@ -41,6 +41,7 @@ def main() -> None:
         state_dir=given.folder,
         consumer_poll_timeout=0.02,  # with the default of 1 s it idles whenever the queue runs dry for a moment
         commit_interval=5.0,
+        processing_guarantee="exactly-once",  # at least once would count replayed parts twice
         loglevel="WARNING",
         consumer_extra_config={"fetch.message.max.bytes": 4 << 20, "queued.max.messages.kbytes": 65_536},
         producer_extra_config={"compression.type": "lz4", "linger.ms": 50, "batch.size": 1 << 20},
