@@ -8,7 +8,6 @@ from pathlib import Path
 
 from benchmarks.cityjoin_detector import CityJoin, CityJoinSettings
 from benchmarks.latency_load import WINDOW_MS
-from benchmarks.latency_trace import Trace
 from deploy.config_load import load_config
 from deploy.worker import run
 from detectors.features import Feature
@@ -36,6 +35,8 @@ def main() -> None:
     if given.trace is None:
         run(config, given.roles.split(","), detectors=detectors)
         return
+    from benchmarks.latency_trace import Trace
+
     trace = Trace()
     trace.install()
     try:

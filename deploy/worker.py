@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from deploy import quiet_log
+from deploy import arrow_alone, quiet_log  # noqa: F401  it comes first: see there
 from deploy.config import TongguanConfig
 from deploy.last_resort import end_within
 from deploy.loop_watch import LoopWatch

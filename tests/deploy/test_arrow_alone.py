@@ -1,0 +1,29 @@
+"""A worker starts without pandas, also where pandas is installed; who wants it still gets it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
+
+
+def run(code: str, project_root: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_worker_does_not_load_pandas(project_root: Path) -> None:
+    code = "import deploy.worker, sys, pyarrow as pa; pa.array(['a'], pa.utf8()); print('pandas' in sys.modules)"
+    assert run(code, project_root) == "False"
+
+
+def test_pandas_is_there_for_those_who_ask_for_it(project_root: Path) -> None:
+    code = "import deploy.worker, pyarrow as pa; print(pa.table({'a': [1, 2]}).to_pandas()['a'].sum())"
+    assert run(code, project_root) == "3"
