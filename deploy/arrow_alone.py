@@ -1,9 +1,9 @@
 """Imported for its effect, before anything makes Arrow arrays: pyarrow does not look for pandas.
 
 pyarrow imports pandas, where it is installed, at the first array that is made from a list, to know pandas' own arrays
-from lists. Nothing here has any; but chDB, hence the local stack, brings pandas along, and a worker spent 1 s of the 3 s
-of its start on loading it. pyarrow looks once: it is let look while there is none to be found. Whoever asks for pandas
-later (`to_pandas`, or an array without a type) still gets it.
+from lists. Nothing here has any; but chDB, hence the local stack, brings pandas along, and a worker spent 1 of the 3
+seconds of its start on loading it. pyarrow looks once: it is let look while there is none to be found. Whoever asks for
+pandas later (`to_pandas`, or an array without a type) still gets it.
 """
 
 from __future__ import annotations
