@@ -28,17 +28,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.peers.backlog import fill_backlog
+from benchmarks.peers.backlog import CLOSERS, fill_backlog
 from benchmarks.peers.engine import Engine, Pace
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.page import section
-from benchmarks.peers.run import BROKER_CPU, EngineFailed, run
+from benchmarks.peers.run import BROKER_CPU, run
 from benchmarks.peers.summary import Row, ratios, row
 from deploy.local.kafka import LocalKafka
 from schemas.errors import TongguanError
@@ -54,21 +56,44 @@ def say_of(name: str, line: str) -> None:
 
 def main() -> int:
     given = arguments()
-    chosen = [engine for engine in ENGINES if engine.name in given.engines]
-    failures = prepare(chosen)
+    runs = Runs.of(given)
+    prepare(runs)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
-        rows = measure(given, [engine for engine in chosen if engine.name not in failures], Path(folder))
-    rows = [*rows, *(about(engine, 0, 0) | {"right": False, "failures": [failures[engine.name]]}
-                     for engine in chosen if engine.name in failures)]  # fmt: skip
-    result = result_of(given, rows)
-    if given.save:
-        say(f"kept in {report.save('peers', result)}")
-    if given.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        print(section(result))
-    failed = any(row["failures"] for row in rows)
-    return 1 if failed or any(row["ours"] and not row["right"] for row in rows) else 0
+        for _ in measure(given, runs, Path(folder)):  # after each round
+            if given.save:
+                say(f"kept in {report.save('peers', result_of(given, runs))}")
+    result = result_of(given, runs)
+    print(json.dumps(result, ensure_ascii=False) if given.json else section(result))
+    rows = runs.rows()
+    return 1 if any(row["failures"] or (row["ours"] and not row["right"]) for row in rows) else 0
+
+
+@dataclass(slots=True)
+class Runs:
+    """What is to be run, and what came of it so far."""
+
+    plan: list[tuple[Engine, int]]
+    """Engine and number of cores, first all on one core."""
+    records: dict[Pace, int]
+    """In each backlog, closers included."""
+    done: dict[tuple[str, int], list[Row]] = field(default_factory=lambda: defaultdict(list))
+    failures: dict[tuple[str, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Runs:
+        chosen = [engine for engine in ENGINES if engine.name in given.engines]
+        plan = [(engine, cores) for cores in sorted(set(given.cores)) for engine in chosen if cores in engine.cores]
+        return cls(plan, {Pace.FAST: given.records + CLOSERS, Pace.SLOW: given.slow_records + CLOSERS})
+
+    def rows(self) -> list[Row]:
+        return [
+            row(
+                about(engine, cores, self.records[engine.pace]),
+                self.done[engine.name, cores],
+                self.failures[engine.name, cores],
+            )
+            for engine, cores in self.plan
+        ]
 
 
 def arguments() -> argparse.Namespace:
@@ -105,56 +130,42 @@ def cannot_add(given: argparse.Namespace) -> str | None:
     return None
 
 
-def prepare(engines: Sequence[Engine]) -> dict[str, str]:
-    """Get what the engines need, before any clock runs; returns why where that was not to be had."""
-    failures = {}
-    for engine in engines:
+def prepare(runs: Runs) -> None:
+    """Get what the engines need, before any clock runs; one that cannot be had is a failure, the others go on."""
+    for engine in dict.fromkeys(engine for engine, _ in runs.plan):
         try:
             engine.prepare(partial(say_of, engine.name))
         except TongguanError as error:
             say(f"{engine.name}: {error}")
-            failures[engine.name] = str(error)
-    return failures
+            for cores in engine.cores:
+                runs.failures[engine.name, cores].append(str(error))
 
 
-def measure(given: argparse.Namespace, engines: Sequence[Engine], folder: Path) -> list[Row]:
-    """All runs; the rows in the order of the engines, first on one core."""
-    plan = [(engine, cores) for cores in sorted(set(given.cores)) for engine in engines if cores in engine.cores]
-    if not plan:
-        return []
+def measure(given: argparse.Namespace, runs: Runs, folder: Path) -> Iterator[int]:
+    """All runs, round after round; yields the number of each round that is over."""
     sizes = {Pace.FAST: given.records, Pace.SLOW: given.slow_records}
-    runs: dict[tuple[str, int], list[Row]] = {}
-    failures: dict[tuple[str, int], list[str]] = {}
     with LocalKafka(folder / "kafka", cpus=[BROKER_CPU], heap="2g") as broker:
         backlogs = {
             pace: fill_backlog(broker.bootstrap, f"{pace}-", sizes[pace], given.seed, say)
-            for pace in sorted({engine.pace for engine in engines})
+            for pace in sorted({engine.pace for engine, _ in runs.plan})
         }
         os.sched_setaffinity(0, {BROKER_CPU})  # what is measured has its core for itself
         for number in range(1, given.runs + 1):
-            for engine, cores in plan:
-                key = (engine.name, cores)
+            for engine, cores in runs.plan:
+                if runs.failures[engine.name, cores]:
+                    continue  # it would fail again, and cost as much time
                 title = f"{engine.name}, {cores} core{'s' * (cores > 1)}, run {number} of {given.runs}"
-                if failures.get(key):
-                    continue  # it will fail again, and cost as much time
                 try:
                     with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as scratch:
                         backlog = backlogs[engine.pace]
                         seen = run(engine, backlog, broker.bootstrap, cores, Path(scratch), given.give_up, say)
-                except (EngineFailed, TongguanError) as error:
+                except TongguanError as error:
                     say(f"{title}: {error}")
-                    failures.setdefault(key, []).append(str(error))
-                    continue
-                say(f"{title}: {told(seen)}")
-                runs.setdefault(key, []).append(seen)
-    return [
-        row(
-            about(engine, cores, backlogs[engine.pace].records),
-            runs.get((engine.name, cores), []),
-            failures.get((engine.name, cores), []),
-        )
-        for engine, cores in plan
-    ]
+                    runs.failures[engine.name, cores].append(str(error))
+                else:
+                    say(f"{title}: {told(seen)}")
+                    runs.done[engine.name, cores].append(seen)
+            yield number
 
 
 def about(engine: Engine, cores: int, records: int) -> Row:
@@ -184,11 +195,12 @@ def told(seen: Row) -> str:
     )
 
 
-def result_of(given: argparse.Namespace, rows: list[Row]) -> dict[str, Any]:
-    """The whole result, with --add together with what was saved."""
+def result_of(given: argparse.Namespace, runs: Runs) -> dict[str, Any]:
+    """The whole result, with --add together with what was saved of engines that are not run now."""
+    rows = runs.rows()
     if given.add and (kept := report.load("peers")) is not None:
         new = {(row["engine"], row["cores"]) for row in rows}
-        rows = [*rows, *(row for row in kept["result"]["rows"] if (row["engine"], row["cores"]) not in new)]
+        rows += [row for row in kept["result"]["rows"] if (row["engine"], row["cores"]) not in new]
     order = [engine.name for engine in ENGINES]
     rows.sort(key=lambda row: (row["cores"], order.index(row["engine"]) if row["engine"] in order else len(order)))
     return {

@@ -29,8 +29,9 @@ from streams.topics import TopicNames, TopicSpec, apply
 
 FILLERS: Final = 2
 """Processes that write records, each its own partitions."""
-LEAST_HALF: Final = 0.25
-"""Of all records: with less left after the middle window there is no second half worth a figure."""
+CLOSERS: Final = len(Source) * PARTITIONS
+LEAST_HALF: Final = 300_000
+"""Records: with fewer left after the middle window there is no second half worth a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def fill_backlog(bootstrap: str, prefix: str, count: int, seed: int, say: Say) -
     with ProcessPoolExecutor(FILLERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         sent = pool.map(_fill, *zip(*((bootstrap, prefix, count, seed, share) for share in shares), strict=True))
         size = sum(sent)
-    total = count + len(Source) * PARTITIONS
+    total = count + CLOSERS
     say(f"filled {total:,} records, {size / total:.0f} bytes each, in {time.monotonic() - began:.0f} s")
     return Backlog(prefix, total, round(size / total), expected, second_half(count))
 
@@ -88,6 +89,6 @@ def second_half(count: int) -> SecondHalf | None:
     window_ms = middle // WINDOW_MS * WINDOW_MS
     closed_at = int(np.searchsorted(produced_ms, window_ms + WINDOW_MS + DISORDER_MS))
     left = count - closed_at
-    if left < count * LEAST_HALF:
+    if left < LEAST_HALF:
         return None
-    return SecondHalf(window_ms, left + len(Source) * PARTITIONS)
+    return SecondHalf(window_ms, left + CLOSERS)

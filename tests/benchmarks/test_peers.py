@@ -113,7 +113,7 @@ def test_the_second_half_is_what_was_produced_after_its_window_could_close() -> 
 
 
 def test_a_short_backlog_has_no_second_half() -> None:
-    assert second_half(200_000) is None
+    assert second_half(600_000) is None
 
 
 def test_alerts_of_the_second_half_exist_in_the_answer() -> None:
