@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BACKFILL_FRAMES: Final = 64  # read at once when frames were committed but are not in
+WITHOUT: Final = (
+    "delete its records to go on from the committed offset; rows of the last batch may then come twice, which the "
+    "views hide and the roll-ups count"
+)
 RETRY_PAUSE_S: Final = 1.0  # between attempts to read or write the checkpoint while Kafka is away
 
 
@@ -146,7 +150,7 @@ class FrameLane(Lane):
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         super().__init__(topic, partition, store, settings)
-        self._claim = ShardClaim(state, partition, CHECKPOINT_KEY, log=log)
+        self._claim = ShardClaim(state, partition, CHECKPOINT_KEY, log=log, without=WITHOUT)
         self._log = log
         self._new_token = new_token
         self._shard: ShardArchive | None = None
@@ -200,6 +204,8 @@ class FrameLane(Lane):
         while self.alive:
             if self._shard is None:
                 self._shard = await self._open()
+                if self._shard is not None:
+                    await self._check_same_topic(self._shard, upto)
                 continue
             shard = self._shard
             await self._backfill(shard, upto)
@@ -214,8 +220,14 @@ class FrameLane(Lane):
         if stored is None:
             return None
         if not stored:
+            if self._first_unwritten:
+                log.warning(
+                    "%s[%d]: begins at offset %d without a checkpoint; if there was one, rows of its last batch may "
+                    "come twice",
+                    *(self.topic, self.partition, self._first_unwritten),
+                )
             return ShardArchive(Covered(), self._first_unwritten)
-        checkpoint = max(map(decode_checkpoint, stored), key=lambda one: one.epoch)
+        checkpoint = max((self._decoded(payload) for payload in stored), key=lambda one: one.epoch)
         checkpoint = msgspec.structs.replace(checkpoint, epoch=self._claim.epoch)
         shard = ShardArchive(Covered(checkpoint.covered), checkpoint.last + 1)
         if checkpoint.done:
@@ -236,6 +248,25 @@ class FrameLane(Lane):
             checkpoint = msgspec.structs.replace(checkpoint, token=self._new_token())
         return shard if await self._insert(shard, checkpoint, frames) else None
 
+    def _decoded(self, payload: bytes) -> Checkpoint:
+        try:
+            return decode_checkpoint(payload)
+        except BrokerError as problem:
+            where = f"{self.topic}[{self.partition}]"
+            raise BrokerError(f"{where}: {problem} - start the version that wrote it, or {WITHOUT}") from problem
+
+    async def _check_same_topic(self, shard: ShardArchive, delivered: int) -> None:
+        """Refuse a checkpoint that is ahead of its topic: that was made anew, and as many frames as the old one had
+        would be passed over as known."""
+        last = (shard.next_offset or 0) - 1
+        if delivered <= last and await self._read(last, last) == []:
+            raise BrokerError(
+                f"{self.topic}[{self.partition}]: the checkpoint says that the frames up to offset {last} are "
+                f"archived, but the topic does not have that one while {delivered} comes next: the topic was made anew "
+                "or lost its end - restore it, or delete the records of archive-state, or begin with another "
+                "topics.prefix"
+            )
+
     async def _backfill(self, shard: ShardArchive, delivered: int) -> None:
         """Frames between what is known and what was delivered: read from the topic and archived first. There are none
         unless commits got ahead (see faust-streaming/faust#606), were set by hand, or offsets have gaps."""
@@ -248,6 +279,12 @@ class FrameLane(Lane):
                 log.warning(
                     "%s[%d]: the frames %d..%d were not delivered, archiving %d that were read instead",
                     *(self.topic, self.partition, shard.next_offset, last, len(frames)),
+                )
+            if gone := last + 1 - shard.next_offset - len(frames):
+                metrics.GONE_MESSAGES.labels("observations").inc(gone)
+                log.error(
+                    "%s[%d]: %d of the frames %d..%d are gone from Kafka and were never archived - raise its retention",
+                    *(self.topic, self.partition, gone, shard.next_offset, last),
                 )
             for frame in frames:
                 shard.offer(frame)

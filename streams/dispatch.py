@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import faust
 
-from schemas.errors import MessageError
+from schemas.errors import BrokerError, MessageError
 from schemas.incident import IncidentChange, encode_incident
 from schemas.loop_record import (
     NO_OFFSET,
@@ -97,6 +97,13 @@ class LoopWork:
 
     async def write(self, captured: CapturedLoop) -> bool:
         return await self._snapshots.write(captured)
+
+    def gone(self, first: int, last: int) -> None:
+        raise BrokerError(
+            f"loop: records {first} to {last} of {self._names.loop} are gone from Kafka and in no snapshot; incidents "
+            f"would be forgotten - restore {self._names.loop}, or {self._names.loop_state} with "
+            f"{self._names.loop_parts}, or begin with another topics.prefix"
+        )
 
     def forget(self) -> None:
         self._counts.forget()

@@ -12,6 +12,7 @@ of a newer one nor deletes what that one needs: see streams/shard_claim.py.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -26,15 +27,20 @@ log = logging.getLogger(__name__)
 
 PARTITION: Final = 0  # of both topics, as `loop` has one
 MANIFEST_VERSION: Final = 1
+WITHOUT: Final = (
+    "delete the topic's records to have the loop work through topic `loop` again from its beginning (it refuses if "
+    "that is gone)"
+)
 DELETE_EVERY: Final = 12  # snapshots; deleting opens a connection of its own
 MOVE_BEYOND: Final = 8  # times the number of parts: a part that lies so many messages behind the newest is moved
 
 
 class PartRef(msgspec.Struct, frozen=True, array_like=True):
-    """Where a part lies in `loop-parts`."""
+    """Where a part lies in `loop-parts`, and its CRC-32 (None: written before there were any)."""
 
     name: str
     offset: int
+    checksum: int | None = None
 
 
 class LoopManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +85,10 @@ class LoopSnapshots:
 
     def __init__(self, store: ShardStore, log_: Log, *, parts_topic: str) -> None:
         """`store` is on topic `loop-state`; `parts_topic` is a full name, with the prefix."""
-        self._claim = ShardClaim(store, PARTITION, "manifest", log=log_)
+        self._claim = ShardClaim(store, PARTITION, "manifest", log=log_, without=WITHOUT)
         self._log = log_
         self._topic = parts_topic
-        self._parts: dict[str, int] = {}
+        self._parts: dict[str, PartRef] = {}
         self._whole = False  # the next capture takes every part: another owner may have deleted some of ours
         self._written = 0
 
@@ -97,7 +103,7 @@ class LoopSnapshots:
         """Make the snapshot durable; BrokerError when Kafka refuses it. False when another owner has claimed the loop
         meanwhile: then this one is of no use, as it may name parts that are gone, and the next one will be whole."""
         for name, part in captured.parts.items():
-            self._parts[name] = await self._log.append(self._topic, PARTITION, part)
+            self._parts[name] = await self._append(name, part)
         self._written += 1
         delete = self._written % DELETE_EVERY == 0
         if delete:
@@ -105,12 +111,11 @@ class LoopSnapshots:
                 await self._move_old_parts()
             except BrokerError as problem:
                 return await self._of_no_use(f"parts cannot be moved ({problem})")
-        refs = [PartRef(name, offset) for name, offset in self._parts.items()]
-        manifest = LoopManifest(next_offset=captured.next_offset, parts=refs)
+        manifest = LoopManifest(next_offset=captured.next_offset, parts=list(self._parts.values()))
         if not await self._claim.put(msgspec.msgpack.encode(manifest)):
             return await self._of_no_use("another owner has claimed the loop meanwhile")
         if delete and self._parts:
-            await self._delete_before(min(self._parts.values()))
+            await self._delete_before(min(ref.offset for ref in self._parts.values()))
         return True
 
     async def read(self, state: LoopState) -> int | None:
@@ -128,20 +133,29 @@ class LoopSnapshots:
                 problem = problem or error
                 continue
             state.restore(parts)
-            self._parts = {ref.name: ref.offset for ref in manifest.parts}
+            self._parts = {ref.name: ref for ref in manifest.parts}
             return manifest.next_offset
         if problem is not None:
-            raise BrokerError(f"loop snapshot: none of {len(manifests)} can be used, the newest: {problem}")
+            raise BrokerError(
+                f"loop snapshot: none of {len(manifests)} can be used, the newest: {problem} - restore the topic, "
+                f"or {WITHOUT}"
+            )
         return None
 
     async def _read_parts(self, manifest: LoopManifest) -> dict[str, bytes]:
-        names = {ref.offset: ref.name for ref in manifest.parts}
+        refs = {ref.offset: ref for ref in manifest.parts}
         parts: dict[str, bytes] = {}
-        for message in await self._log.read_at(self._topic, PARTITION, names):
+        for message in await self._log.read_at(self._topic, PARTITION, refs):
+            where, ref = f"{self._topic}[{PARTITION}] offset {message.offset}", refs[message.offset]
             if message.value is None:
-                raise BrokerError(f"loop snapshot: {self._topic}[{PARTITION}] offset {message.offset} is empty")
-            parts[names[message.offset]] = message.value
+                raise BrokerError(f"loop snapshot: {where} is empty")
+            if ref.checksum not in (None, zlib.crc32(message.value)):
+                raise BrokerError(f"loop snapshot: part {ref.name} in {where} is damaged, its checksum does not fit")
+            parts[ref.name] = message.value
         return parts
+
+    async def _append(self, name: str, part: bytes) -> PartRef:
+        return PartRef(name, await self._log.append(self._topic, PARTITION, part), zlib.crc32(part))
 
     async def _of_no_use(self, why: str) -> bool:
         log.warning("loop: snapshot given up, the next one will be whole: %s", why)
@@ -151,10 +165,12 @@ class LoopSnapshots:
 
     async def _move_old_parts(self) -> None:
         """Parts that have not changed for long would keep all that was written since from being deleted."""
-        newest = max(self._parts.values(), default=0)
-        old = {at: name for name, at in self._parts.items() if newest - at > MOVE_BEYOND * len(self._parts)}
+        newest = max((ref.offset for ref in self._parts.values()), default=0)
+        far = newest - MOVE_BEYOND * len(self._parts)
+        old = {ref.offset: ref.name for ref in self._parts.values() if ref.offset < far}
         for message in await self._log.read_at(self._topic, PARTITION, old):
-            self._parts[old[message.offset]] = await self._log.append(self._topic, PARTITION, message.value)
+            name = old[message.offset]
+            self._parts[name] = await self._append(name, message.value or b"")
 
     async def _delete_before(self, offset: int) -> None:
         """A failure costs disk space, not correctness."""
@@ -170,5 +186,8 @@ def _decode(payload: bytes) -> LoopManifest:
     except (msgspec.MsgspecError, ValueError) as error:
         raise BrokerError(f"loop snapshot: damaged manifest in loop-state: {error}") from error
     if manifest.version != MANIFEST_VERSION:
-        raise BrokerError(f"loop snapshot: version {manifest.version}, this program reads {MANIFEST_VERSION}")
+        raise BrokerError(
+            f"loop snapshot: version {manifest.version}, this program reads {MANIFEST_VERSION} - start the version "
+            f"that wrote it, or {WITHOUT}"
+        )
     return manifest

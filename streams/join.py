@@ -63,6 +63,14 @@ class JoinWork:
         await self._snapshots.write(captured)
         return True
 
+    def gone(self, first: int, last: int) -> None:
+        metrics.GONE_MESSAGES.labels("observations").inc(last + 1 - first)
+        log.error(
+            "join shard %s: frames %d to %d are gone from Kafka and in no snapshot; alerts of their time may be "
+            "missing, windows and standing alerts are rebuilt from what there is - raise the retention of observations",
+            self.label, first, last,
+        )  # fmt: skip
+
     def forget(self) -> None:
         metrics.ACTIVE_CELLS.remove(self.label)
 

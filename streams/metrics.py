@@ -100,6 +100,12 @@ DUPLICATE_ROWS: Final = Counter(
     "Rows dropped because their raw offset was already covered, which a restart or take-over makes happen.",
     registry=REGISTRY,
 )
+GONE_MESSAGES: Final = Counter(
+    "tongguan_gone_messages",
+    "Messages that retention took before they were taken in: lost; raise the topic's retention.",
+    ("topic",),
+    registry=REGISTRY,
+)
 BAD_FRAMES: Final = Counter(
     "tongguan_bad_frames",
     "Messages on observations, placed-tickets or loop that are not what belongs there; passed over.",

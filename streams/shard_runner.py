@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from schemas.errors import TongguanError
+from schemas.errors import BrokerError, TongguanError
 from streams import metrics
 from streams.agents import Event, Sender
 from streams.shard_store import Log
@@ -66,6 +66,11 @@ class ShardWork(Protocol[C]):
     async def write(self, captured: C) -> bool:
         """Make the snapshot durable; BrokerError when Kafka refuses it. False when that is of no use, because another
         owner has claimed the shard meanwhile: the next one will do."""
+        ...
+
+    def gone(self, first: int, last: int) -> None:
+        """These messages, which the state does not contain, are gone from Kafka. BrokerError when going on without them
+        would be wrong for ever; else it must be told."""
         ...
 
     def forget(self) -> None:
@@ -129,6 +134,7 @@ class ShardRunner(Generic[C]):
         run.catching_up = run.next_offset is None or offset > run.next_offset
         if run.next_offset is None:
             run.next_offset = await run.work.restore() or 0
+            await self._check_same_topic(run, offset)
         if run.alive and offset > run.next_offset:
             await self._catch_up(run, offset)
         run.catching_up = False
@@ -190,11 +196,31 @@ class ShardRunner(Generic[C]):
         for first in range(run.next_offset, until, CATCH_UP_MESSAGES):
             last = min(first + CATCH_UP_MESSAGES, until) - 1
             for message in await self._log.read_range(self._topic, run.shard, first, last):
-                if message.value is not None and run.alive:
-                    await self._take(run, message.value, message.offset)
-            if not run.alive:
-                return
-        run.next_offset = until
+                if not run.alive:
+                    return
+                self._pass_over(run, message.offset)
+                await self._take(run, message.value or b"", message.offset)
+        if run.alive:
+            self._pass_over(run, until)
+
+    def _pass_over(self, run: ShardRun[C], until: int) -> None:
+        """What is between the last message and this one does not exist any more."""
+        assert run.next_offset is not None
+        if run.next_offset < until:
+            run.work.gone(run.next_offset, until - 1)
+            run.next_offset = until
+
+    async def _check_same_topic(self, run: ShardRun[C], offset: int) -> None:
+        """Refuse a snapshot that is ahead of its topic: that was made anew, and as many messages as the old one had
+        would be passed over as known."""
+        assert run.next_offset is not None
+        last = run.next_offset - 1
+        if offset <= last and not await self._log.read_range(self._topic, run.shard, last, last):
+            raise BrokerError(
+                f"{self._topic}[{run.shard}]: the snapshot contains the messages up to offset {last}, which the topic "
+                f"does not have, while {offset} comes next: the topic was made anew or lost its end - restore it, or "
+                "delete the state that belongs to it, or begin with another topics.prefix"
+            )
 
     async def _take(self, run: ShardRun[C], payload: bytes, offset: int) -> None:
         outgoing = run.work.take(payload, offset)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.errors import StoreUnavailable
+from schemas.errors import BrokerError, StoreUnavailable
 from schemas.sources import Source
 from streams import clickhouse
 from streams.archive_core import ArchiveSettings
@@ -295,6 +295,36 @@ async def test_a_revoked_lane_stops_waiting_for_clickhouse(world: World) -> None
     lane.revoke()
     await asyncio.wait_for(feeding, 5)
     assert not world.acked
+
+
+async def test_a_checkpoint_ahead_of_its_topic_is_refused(world: World) -> None:
+    """Failed silently before: the frames of a topic that was made anew were passed over as known."""
+    await world.produce(reading_frame(0, 9), reading_frame(10, 19), reading_frame(20, 29))
+    await world.feed(world.lane())
+    world.log.messages[TOPIC, 0].clear()
+    world.log.ends[TOPIC, 0] = 0
+    await world.produce(reading_frame(30, 39))
+    with pytest.raises(BrokerError, match=r"observations\[0\]: the checkpoint says that the frames up to offset 2"):
+        await world.feed(world.lane(), first=0)
+
+
+async def test_frames_that_are_gone_before_they_were_archived_are_told(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(6)))
+    await world.feed(world.lane(), last=1)
+    await world.log.truncate_before(TOPIC, 0, 4)
+    await world.feed(world.lane(), first=5)
+    assert world.store.offsets == [*range(20), *range(40, 60)]
+    assert "observations[0]: 2 of the frames 2..4 are gone from Kafka and were never archived" in caplog.text
+
+
+async def test_a_lane_that_begins_late_and_without_a_checkpoint_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.produce(reading_frame(0, 9), reading_frame(10, 19))
+    await world.feed(world.lane(), first=1)
+    assert "begins at offset 1 without a checkpoint" in caplog.text
 
 
 class Frozen(MemoryLog):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from schemas.errors import BrokerError
@@ -190,6 +192,26 @@ async def test_when_no_snapshot_can_be_used_that_is_said_and_nothing_begins_from
 
 async def test_a_damaged_manifest_is_refused_with_its_name() -> None:
     log = MemoryLog()
-    await ShardStore("loop-state", log).put(0, "manifest-x", b"\xc1garbage")
+    await ShardStore("loop-state", log).put(0, "manifest-x", b"garbage of a version without checksums")
     with pytest.raises(BrokerError, match="damaged manifest in loop-state"):
         await restored(log)
+
+
+async def test_a_part_with_a_flipped_bit_is_refused_though_it_can_be_read() -> None:
+    log, state = MemoryLog(), State()
+    snapshots = make(log)
+    state.set("a", 10)
+    await snapshots.write(snapshots.capture(state, 10))
+    (part,) = log.messages["loop-parts", 0]
+    assert part.value == b"10"
+    log.messages["loop-parts", 0] = [dataclasses.replace(part, value=b"11")]
+    with pytest.raises(BrokerError, match=r"part a in loop-parts\[0\] offset 0 is damaged.*delete the topic's records"):
+        await restored(log)
+
+
+async def test_parts_that_were_written_before_there_were_checksums_are_still_read() -> None:
+    log = MemoryLog()
+    await log.append("loop-parts", 0, b"7")
+    old = {"version": 1, "next_offset": 5, "parts": [["a", 0]]}
+    await ShardStore("loop-state", log).put(0, "manifest-x", msgspec.msgpack.encode(old))
+    assert await restored(log) == (5, {"a": 7})

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from streams.shard_claim import OWNER_KEY, ShardClaim
+from collections.abc import Callable
+
+import pytest
+
+from schemas.errors import BrokerError
+from streams.shard_claim import CHECKSUM_BYTES, MARK, OWNER_KEY, ShardClaim
 from streams.shard_store import ShardStore
 from tests.support.memory_log import MemoryLog
 
@@ -10,12 +15,16 @@ TOPIC, SHARD = "state", 3
 
 
 def claim_on(log: MemoryLog) -> ShardClaim:
-    return ShardClaim(ShardStore(TOPIC, log), SHARD, "manifest", log=log)
+    return ShardClaim(ShardStore(TOPIC, log), SHARD, "manifest", log=log, without="go without it")
 
 
 async def payloads(log: MemoryLog) -> set[bytes]:
     stored = await ShardStore(TOPIC, log).load(SHARD)
-    return {payload for key, payload in stored.items() if key != OWNER_KEY}
+    return {
+        payload[1 + CHECKSUM_BYTES :] if payload.startswith(MARK) else payload
+        for key, payload in stored.items()
+        if key != OWNER_KEY
+    }
 
 
 async def test_an_owner_alone_writes_as_often_as_it_likes_and_leaves_its_last() -> None:
@@ -87,6 +96,29 @@ async def test_a_gap_that_cannot_be_read_any_more_counts_as_a_claim() -> None:
     where = (TOPIC, SHARD)
     log.messages[where] = [m for m in log.messages[where] if m.offset != second.epoch]  # compacted away
     assert not await first.put(b"1")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda stored: stored[:-1],
+        lambda stored: stored[:3],
+        lambda stored: stored + b"x",
+        lambda stored: stored[:-2] + bytes([stored[-2] ^ 1]) + stored[-1:],
+    ],
+)
+async def test_what_is_damaged_is_refused_with_its_place_and_a_way_on(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    log = MemoryLog()
+    claim = claim_on(log)
+    await claim.take()
+    await claim.put(b"a state")
+    key = await _key(log)
+    stored = (await ShardStore(TOPIC, log).load(SHARD))[key.decode()]
+    await log.append(TOPIC, SHARD, damage(stored), key=key)
+    with pytest.raises(BrokerError, match=r"state\[3\]: the manifest under key manifest-.* is damaged .*go without it"):
+        await claim_on(log).take()
 
 
 async def _key(log: MemoryLog) -> bytes:
