@@ -159,7 +159,7 @@ class LocateService(Service):
     async def _cycle(self) -> None:
         found = await self._reader.poll(self._locator.due_in_ms(steady_ms(), POLL_MS))
         async with self._lock:
-            await self._reader.adopt({tp: batches[0].first_offset for tp, batches in found}, steady_ms())
+            await self._reader.adopt(steady_ms())
             await self._take(found)
             self._reader.look_at_ends()
             if self._locator.due(steady_ms()):

@@ -131,26 +131,21 @@ class LocateReader:
         self.unread.update(found)
         return sorted(found.items(), key=lambda item: (self.source(item[0]) is not Source.TICKETS, item[0]))
 
-    async def adopt(self, first_offsets: Mapping[TopicPartition, int], now_ms: int) -> None:
-        """Let the locator begin with the partitions that are newly ours, where their last commit says.
-
-        `first_offsets` are those of batches that have been handed out already.
-        """
+    async def adopt(self, now_ms: int) -> None:
+        """Let the locator begin with the partitions that are newly ours, where their last commit says."""
         for tp in sorted(self.mine):
             if self.key(tp) in self._locator.assigned or self._consumer is None:
                 continue
-            begin = await self._begin(tp, first_offsets.get(tp))
-            if begin is not None and tp in self.mine:
+            begin = await self._begin(self._consumer, tp)
+            if tp in self.mine:
                 self._locator.assign(self.key(tp), *begin, now_ms)
 
-    async def _begin(self, tp: TopicPartition, first_offset: int | None) -> tuple[int, WatermarkState] | None:
-        assert self._consumer is not None
-        committed = await self._consumer.committed(tp)
+    @staticmethod
+    async def _begin(consumer: RawBatchConsumer, tp: TopicPartition) -> tuple[int, WatermarkState]:
+        committed = await consumer.committed(tp)
         if committed is None:
-            standing = self._consumer.standing(tp)
-            if first_offset is None and standing is not None:
-                first_offset = standing[0]
-            return None if first_offset is None else (first_offset, WatermarkState())  # None: not fetched yet
+            # not where the consumer stands: what it has handed out before now was dropped, and must come again
+            return await consumer.beginning(tp), WatermarkState()
         offset, metadata = committed
         state = WatermarkState.decode(metadata)
         if state is None:

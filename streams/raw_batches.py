@@ -374,6 +374,11 @@ class RawBatchConsumer:
     def paused(self) -> frozenset[TopicPartition]:
         return frozenset(self._consumer.paused())
 
+    async def beginning(self, partition: TopicPartition) -> int:
+        """The first offset that the broker still has of a partition, asked now."""
+        first: dict[TopicPartition, int] = await self._consumer.beginning_offsets([partition])
+        return int(first[partition])
+
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The end of each partition, asked of the broker now."""
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))

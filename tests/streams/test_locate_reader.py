@@ -26,6 +26,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self.commits: dict[TopicPartition, tuple[int, str]] = {}
+        self.beginnings: dict[TopicPartition, int] = {}
         self.standings: dict[TopicPartition, tuple[int, int, int]] = {}
         self.seeks: list[tuple[TopicPartition, int]] = []
         self.here: dict[TopicPartition, list[RawBatch]] = {}
@@ -35,6 +36,9 @@ class Consumer:
 
     async def committed(self, partition: TopicPartition) -> tuple[int, str] | None:
         return self.commits.get(partition)
+
+    async def beginning(self, partition: TopicPartition) -> int:
+        return self.beginnings.get(partition, 0)
 
     def standing(self, partition: TopicPartition) -> tuple[int, int, int] | None:
         return self.standings.get(partition)
@@ -108,7 +112,7 @@ async def test_a_partition_begins_at_its_commit_with_the_state_in_it(
     reader: LocateReader, locator: Locator, consumer: Consumer
 ) -> None:
     consumer.commits[TP] = (42, WatermarkState(777).encode())
-    await reader.adopt({TP: 40}, 0)
+    await reader.adopt(0)
     assert (locator.assigned[KEY].position, locator.assigned[KEY].state) == (42, WatermarkState(777))
 
 
@@ -116,19 +120,24 @@ async def test_a_commit_of_another_tool_begins_lateness_afresh_and_says_so(
     reader: LocateReader, locator: Locator, consumer: Consumer, caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer.commits[TP] = (42, "moved by hand")
-    await reader.adopt({}, 0)
+    await reader.adopt(0)
     assert (locator.assigned[KEY].position, locator.assigned[KEY].state) == (42, WatermarkState())
     assert "moved by hand" in caplog.text
 
 
-async def test_without_a_commit_a_partition_begins_where_reading_began(
+async def test_without_a_commit_a_partition_begins_at_its_first_record_whatever_was_handed_out_and_dropped(
     reader: LocateReader, locator: Locator, consumer: Consumer
 ) -> None:
-    await reader.adopt({}, 0)
-    assert not locator.assigned  # nobody knows yet
-    consumer.standings[TICKETS] = (3, 3, 0)
-    await reader.adopt({TP: 9}, 0)
-    assert {key: progress.position for key, progress in locator.assigned.items()} == {KEY: 9, (2, 1): 3}
+    """Tickets are looked at between two slices of readings, also before the locator knows their partition."""
+    consumer.beginnings[TICKETS] = 3
+    consumer.here[TICKETS] = [batch(3)]
+    ((ticket_tp, tickets),) = await reader.poll_tickets()
+    assert not reader.is_next(ticket_tp, tickets)
+    consumer.standings[TICKETS] = (4, 5, 0)
+    await reader.adopt(0)
+    assert {key: progress.position for key, progress in locator.assigned.items()} == {KEY: 0, (2, 1): 3}
+    assert not reader.is_next(TICKETS, [batch(4)])
+    assert consumer.seeks == [(TICKETS, 3)]
 
 
 def test_offsets_without_records_are_passed_only_when_all_that_came_is_fed(

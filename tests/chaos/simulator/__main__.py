@@ -29,6 +29,7 @@ from tests.chaos.simulator.world import Result
 
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 TELL_EVERY_S = 5.0
+MOST_TOLD = 12  # problems of a seed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _one(seed: int, wanted: Wanted, *, trace: bool) -> int:
     with warnings.catch_warnings(), installed(), switched_off(wanted.off):
         warnings.simplefilter("ignore", RuntimeWarning)
         logging.getLogger().setLevel(logging.INFO)
-        logging.lastResort = None
+        logging.getLogger().addHandler(logging.NullHandler())
         result = run_seed(seed, wanted, loud=trace)
     for line in result.lines:
         print(line)
@@ -96,7 +97,7 @@ def _many(given: argparse.Namespace, wanted: Wanted) -> int:
 
 
 def _tell(result: Result) -> None:
-    for problem in result.problems:
+    for problem in list(dict.fromkeys(result.problems))[:MOST_TOLD]:
         console.print(f"seed {result.seed} ({result.play}): {problem}")
 
 

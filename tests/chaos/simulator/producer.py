@@ -1,8 +1,9 @@
 """Takes the place of AIOKafkaProducer (and of `FlatProducer`), idempotent as ours are.
 
 Messages of a partition go one batch after the other, each on the broker once, in order. Acknowledgements may come late.
-A producer may fail for good, as one does that was fenced or has lost its sequence: then everything that it has not
-acknowledged fails, and whether the last batch is on the broker nobody knows.
+A partition may fail for good: a batch that is refused leaves a hole in the producer's sequence, and aiokafka does not
+begin a new one, so every later batch of that partition is refused, too. Whether the first one is on the broker nobody
+knows.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class SimProducer:
         self._process = calling_process()
         self._world = self._process.world
         self._queues: dict[TopicPartition, deque[_Waiting]] = {}
-        self._failed: KafkaError | None = None
+        self._failed: dict[TopicPartition, KafkaError] = {}
         self._stopped = False
         self._sender = None
         self.client = _Client()
@@ -53,7 +54,7 @@ class SimProducer:
     async def stop(self) -> None:
         """Wait until all is acknowledged; for ever when the broker is away."""
         waiting = [entry.done for queue in self._queues.values() for entry in queue]
-        if waiting and self._failed is None:
+        if waiting:
             await asyncio.wait(waiting)
         self._stopped = True
 
@@ -86,9 +87,10 @@ class SimProducer:
     def _put(
         self, place: TopicPartition, messages: list[tuple[bytes | None, bytes | None]]
     ) -> asyncio.Future[Metadata]:
-        if self._failed is not None:
-            raise self._failed
         done: asyncio.Future[Metadata] = self._world.loop.create_future()
+        if place in self._failed:
+            self._process.later(0.001, _fail, done, self._failed[place])
+            return done
         queue = self._queues.get(place)
         if queue is None:
             queue = self._queues[place] = deque()
@@ -98,16 +100,17 @@ class SimProducer:
         return done
 
     async def _drain(self, place: TopicPartition, queue: deque[_Waiting]) -> None:
-        while queue and self._failed is None:
+        while queue:
             together = [queue[index] for index in range(min(len(queue), MOST_TOGETHER))]
             append = partial(self._append, place, [message for entry in together for message in entry.messages])
             try:
                 first = await self._world.network.ask(f"produce {place.topic}", append)
             except KafkaError as problem:
-                self._fail(problem)
+                self._failed[place] = problem
+                for entry in queue:
+                    _fail(entry.done, problem)
+                queue.clear()
                 return
-            if not queue:
-                return  # emptied by a failure meanwhile: this one is on the broker, and nobody hears of it
             for entry in together:
                 queue.popleft()
                 if not entry.done.done():
@@ -124,14 +127,11 @@ class SimProducer:
             raise OutOfOrderSequenceNumber
         return first
 
-    def _fail(self, problem: KafkaError) -> None:
-        self._failed = problem
-        for queue in self._queues.values():
-            for entry in queue:
-                if not entry.done.done():
-                    entry.done.set_exception(problem)
-                    entry.done.exception()  # not everybody who sends asks what became of it
-            queue.clear()
+
+def _fail(done: asyncio.Future[Metadata], problem: KafkaError) -> None:
+    if not done.done():
+        done.set_exception(problem)
+        done.exception()  # not everybody who sends asks what became of it
 
 
 class Batch:

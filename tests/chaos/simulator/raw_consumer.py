@@ -86,6 +86,10 @@ class SimRawConsumer:
         committed = await self._member.committed(partition)
         return None if committed is None else (committed.offset, committed.metadata)
 
+    async def beginning(self, partition: TopicPartition) -> int:
+        log = self._world.broker.log(partition)
+        return await self._world.network.ask("offsets", lambda: log.begin)
+
     def standing(self, partition: TopicPartition) -> tuple[int, int, int] | None:
         seen, position = self._seen.get(partition), self._fetcher.positions.get(partition)
         if partition not in self._member.mine or seen is None or position is None:
