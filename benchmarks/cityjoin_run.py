@@ -212,6 +212,8 @@ class Scrape(NamedTuple):
     records: float  # raw records read
     alerts: float  # raised or updated
     reading_since_s: float  # 0 until the first raw batch
+    archived: float = 0.0  # rows acknowledged by ClickHouse
+    at_s: float = 0.0  # when it was read, epoch seconds
 
 
 def scrape(port: int) -> Scrape | None:
@@ -221,7 +223,7 @@ def scrape(port: int) -> Scrape | None:
             text = answer.read().decode()
     except OSError:
         return None
-    records = alerts = since_s = 0.0
+    records = alerts = since_s = archived = 0.0
     for line in text.splitlines():
         if line.startswith("tongguan_records_total{"):
             records += float(line.rsplit(" ", 1)[1])
@@ -229,7 +231,9 @@ def scrape(port: int) -> Scrape | None:
             alerts += float(line.rsplit(" ", 1)[1])
         elif line.startswith("tongguan_reading_since_seconds "):
             since_s = float(line.rsplit(" ", 1)[1])
-    return Scrape(records, alerts, since_s)
+        elif line.startswith('tongguan_rows_total{step="archived"}'):
+            archived = float(line.rsplit(" ", 1)[1])
+    return Scrape(records, alerts, since_s, archived, time.time())
 
 
 def worker_pid(guard: int) -> int:
