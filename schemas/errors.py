@@ -67,6 +67,10 @@ class BrokerError(TongguanError):
     """Kafka did not do what was asked."""
 
 
+class BrokerRefused(BrokerError):
+    """Kafka refuses it for good: waiting and trying again with the same client cannot help."""
+
+
 class WorkerStuck(TongguanError):
     """A consumer of this process stands still although there is something to consume; a new process may go on."""
 

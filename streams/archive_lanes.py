@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, BrokerRefused
 from streams import metrics
 from streams.archive_core import (
     CHECKPOINT_KEY,
@@ -122,11 +122,14 @@ class Lane(ABC):
             ack()
 
     async def _until_kafka_answers(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeat while the lane lives; None when it no longer does."""
+        """Repeat while the lane lives; None when it no longer does. BrokerRefused must end the worker: what it leaves
+        behind says where the next one, with connections of its own, goes on."""
         told = False
         while self.alive:
             try:
                 return await call()
+            except BrokerRefused:
+                raise
             except BrokerError as problem:
                 if not told:
                     log.error("%s of %s[%d]: %s; trying again", what, self.topic, self.partition, problem)

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError
 
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, BrokerRefused
 
 log = logging.getLogger(__name__)
 
@@ -139,13 +139,14 @@ class KafkaLog:
             try:
                 return await send()
             except MessageSizeTooLargeError as problem:
-                raise BrokerError(
+                raise BrokerRefused(
                     f"write to {topic}[{partition}]: a message of {size} bytes is too large - "
                     "raise max.message.bytes of the topic and max_request_size of the producer"
                 ) from problem
             except KafkaError as problem:
                 if not problem.retriable:
-                    raise BrokerError(f"write to {topic}[{partition}]: {problem!r}") from problem
+                    # most of all a sequence that is lost: aiokafka begins no new one, the next write would fail, too
+                    raise BrokerRefused(f"write to {topic}[{partition}]: {problem!r}") from problem
                 if not told:
                     log.warning("write to %s[%d] failed (%r), trying again until it works", topic, partition, problem)
                     told = True

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.errors import BrokerError, StoreUnavailable
+from schemas.errors import BrokerError, BrokerRefused, StoreUnavailable
 from schemas.sources import Source
 from streams import clickhouse
 from streams.archive_core import ArchiveSettings
@@ -428,6 +428,23 @@ async def test_kafka_away_while_checkpointing_is_waited_out(world: World) -> Non
     world.log.fail_appends = 3
     await world.feed(world.lane())
     assert world.store.offsets == list(range(10)) and world.acked == [0]
+
+
+async def test_a_checkpoint_that_kafka_refuses_for_good_ends_the_worker_and_the_next_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting does not help a producer that has lost its sequence: the archive would stand still for ever."""
+
+    async def refused(*_: object, **__: object) -> int:
+        raise BrokerRefused("write to archive-state[0]: OutOfOrderSequenceNumber()")
+
+    await world.produce(reading_frame(0, 9))
+    with monkeypatch.context() as patched:
+        patched.setattr(world.log, "append", refused)
+        with pytest.raises(BrokerRefused):
+            await asyncio.wait_for(world.feed(world.lane()), 1)
+    await world.feed(world.lane())
+    assert world.store.offsets == list(range(10))
 
 
 async def test_records_are_acknowledged_in_order_after_the_insert(world: World) -> None:
