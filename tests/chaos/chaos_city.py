@@ -172,8 +172,11 @@ class ChaosCity(CityRun):
 
     # --- until all is through --------------------------------------------------------------------------------------
 
-    async def all_settled(self, *, archived: bool = True, within_s: float = WITHIN_S) -> None:
-        """Until every group has committed what there was, one after the other along the flow."""
+    async def all_settled(
+        self, *, archived: bool = True, within_s: float = WITHIN_S, running: Sequence[ChaosWorker] = ()
+    ) -> None:
+        """Until every group has committed what there was, one after the other along the flow. AssertionError when that
+        takes too long, or when one of the workers that should be `running` is not."""
         names, tongguan = self.names, f"{self.names.prefix}tongguan"
         counts = {spec.name: spec.partitions for spec in self.config.topic_specs()}
 
@@ -200,6 +203,8 @@ class ChaosCity(CityRun):
                 ends = await _patiently(lambda places=places: consumer.end_offsets(places), give_up_at)  # type: ignore[misc]
                 while behind := await _behind(admin, group, ends):
                     assert time.monotonic() < give_up_at, f"group {group} is behind: {behind}"
+                    for worker in running:
+                        assert worker.running, f"the worker ended by itself:\n{worker.log_of_this_life[-5_000:]}"
                     await asyncio.sleep(0.1)
         finally:
             await consumer.stop()

@@ -43,6 +43,15 @@ NUMBERS: Final = (
     "1" * 400, "1" * 5_000, "0." + "3" * 5_000, "1e" + "9" * 50, "-" + "9" * 25, "0e0", "0E999",
     "0.30000000000000004", "123456789012345678.9", "8.41e21", "9.5367431640625e-7", "5e-324",
 )  # fmt: skip
+EDGES: Final = (
+    "-180", "180", "-180.0000001", "180.0000001", "-90", "90", "-90.0000001", "90.0000001", "0", "1", "-0.0000001",
+    "1.0000001", "0.6", "9007199254740992", "-9007199254740993",
+)  # fmt: skip
+"""What lies on the limits of fields, or a little beyond."""
+LONGEST: Final = tuple(
+    f'"{letter * count}"' for letter, most in (("a", 256), ("é", 128), ("𝄞", 64)) for count in (most, most + 1)
+)
+"""Identifiers as long as they may be, and one character longer."""
 STRINGS: Final = (
     '""', '" "', '"\\u0000"', '"\\ud800"', '"\\udc00"', '"\\ud83d\\ude00"', '"\\ude00\\ud83d"', '"\\uD83D\\u0041"',
     '"\\x41"', '"\\u12"', '"\\', '"\\"', '"\\\\"', '"a\\/b"', '"a\tb"', '"a\nb"', '"\\n\\t\\b\\f\\r"', '"积水"',
@@ -184,6 +193,8 @@ class Fuzzer:
             return str(chance.randrange(10 ** chance.randrange(1, 25)))
         if key in ("quality", "urgency", "datum"):
             return chance.choice(STRINGS[-21:])
+        if chance.random() < 0.15:
+            return chance.choice(LONGEST)
         if key == "bbox":
             return f"[{','.join(repr(chance.uniform(-1e4, 1e4)) for _ in range(4))}]"
         return json.dumps(self._text().encode("utf-8", "ignore").decode(), ensure_ascii=chance.random() < 0.2)
