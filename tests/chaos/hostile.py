@@ -184,9 +184,10 @@ class Fuzzer:
                 (str(at_ms), f'"{_iso(at_ms)}"', f'"{_iso(at_ms)[:-5]}+08:00"', f'"{_iso(at_ms)[:19]}"')
             )
         if key in ("lon", "lat", "value", "confidence"):
-            number = chance.choice(
-                (chance.random(), chance.uniform(-180, 180), chance.gauss(0, 10 ** chance.randrange(20)))
-            )
+            if chance.random() < 0.3:
+                return chance.choice(EDGES)
+            ways = (chance.random(), chance.uniform(-90, 90), chance.gauss(0, 10 ** chance.randrange(20)))
+            number = chance.choice(ways)
             exact = f"{number:.{chance.randrange(25)}f}"
             return chance.choice((repr(number), exact, exact, exact[:8], f"{number:.{chance.randrange(20)}e}"))
         if key == "count":
