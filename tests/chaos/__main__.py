@@ -26,9 +26,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import machine
 from tests.chaos.promises import PROMISES, Failure, Given, Outcome, Promise
 from tests.chaos.protections import OFF
 
+RESULTS = Path(__file__).with_name("results")
 console = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -44,6 +46,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="smaller data, shorter outages, few seeds: minutes")
     parser.add_argument("--off", nargs="+", metavar="NAME", default=[], help="take protections away: it must fail then")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object in the last line")
+    parser.add_argument("--save", action="store_true", help="keep figures and charts in tests/chaos/results")
     parser.add_argument("--keep", action="store_true", help="keep the folders of promises that were kept, too")
     parser.add_argument("--list", action="store_true", help="name the promises and end")
     given = parser.parse_args(argv)
@@ -77,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder=root / promise.key,
             progress=_teller(promise.key),
             off=tuple(wanted.off),
+            results=RESULTS if wanted.save else None,
         )
         outcomes.append(kept(promise, given))
         if outcomes[-1].held and not wanted.keep:
@@ -88,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         root.rmdir()
     else:
         console.print(f"what is left of it: {root}")
+    if wanted.save:
+        save(outcomes, short=wanted.short)
     if wanted.json:
         print(json.dumps(as_json(outcomes, short=wanted.short)), flush=True)
     return 0 if outcomes and all(outcome.held for outcome in outcomes) else 1
@@ -127,6 +133,14 @@ def as_json(outcomes: Sequence[Outcome], *, short: bool) -> dict[str, Any]:
             for outcome in outcomes
         ],
     }
+
+
+def save(outcomes: Sequence[Outcome], *, short: bool) -> None:
+    """One file for each promise, so that they may be run apart."""
+    RESULTS.mkdir(exist_ok=True)
+    for outcome, told in zip(outcomes, as_json(outcomes, short=short)["promises"], strict=True):
+        text = json.dumps(told | {"short": short, "machine": machine()}, indent=1, sort_keys=True)
+        (RESULTS / f"{outcome.promise}.json").write_text(text + "\n", "utf-8")
 
 
 def _tell_failures(outcome: Outcome, *, short: bool) -> None:

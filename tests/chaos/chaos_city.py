@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -93,7 +94,7 @@ class ChaosCity(CityRun):
             made[section] = made[section] | dict(values)
         return made
 
-    def set_up(self) -> None:
+    def set_up(self, *, stop_merges: bool = True) -> None:
         specs = self.config.topic_specs()
         if self.raw_create_time:
             raw = {self.names.raw(source) for source in Source}
@@ -105,7 +106,7 @@ class ChaosCity(CityRun):
         apply(self.bootstrap, specs)
         with open_store(self.config) as store:
             apply_migrations(store)
-            for table in TABLES:
+            for table in TABLES if stop_merges else ():
                 store.command(f"SYSTEM STOP MERGES {self.name}.{table}")  # they would hide a row that came twice
 
     async def set_up_async(self) -> None:
@@ -131,11 +132,12 @@ class ChaosCity(CityRun):
         roles: tuple[str, ...] = ALL_ROLES,
         executed: bool = False,
         env: Mapping[str, str] | None = None,
+        probe: Path | None = None,
     ) -> ChaosWorker:
-        """`executed`: not forked, although there is a zygote."""
+        """`executed`: not forked, although there is a zygote. `probe`: where it tells its tasks (probe.py)."""
         return ChaosWorker(
             self.settings, self.directory / f"{self.name}-{name}.log", roles=roles,
-            zygote=None if executed else self.zygote, off=self.off, env=env,
+            zygote=None if executed else self.zygote, off=self.off, env=env, probe=probe,
         )  # fmt: skip
 
     # --- actions ---------------------------------------------------------------------------------------------------

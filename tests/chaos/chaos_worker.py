@@ -32,11 +32,13 @@ class ChaosWorker(CityWorker):
         zygote: Zygote | None = None,
         off: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
+        probe: Path | None = None,
     ) -> None:
         super().__init__(config, log_path, roles=roles, port=_free_port())
         self._zygote = zygote
         self._off = off
         self._env = dict(env or {})
+        self._probe = probe
         self._crash: CrashPoint | None = None
 
     def start(self, crash: CrashPoint | None = None) -> Self:
@@ -50,6 +52,7 @@ class ChaosWorker(CityWorker):
             "crash": None if self._crash is None else self._crash.as_spec(),
             "off": self._off,
             "env": self._env,
+            "probe": None if self._probe is None else str(self._probe),
         }
         if self._zygote is None:
             return self._execute("tests.chaos.worker", json.dumps(spec))

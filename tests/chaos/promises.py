@@ -40,6 +40,8 @@ class Given:
     """An empty folder of its own; deleted afterwards unless the promise failed."""
     progress: Callable[[str], None]
     """One line for whoever watches; called from any thread."""
+    results: Path | None = None
+    """Where what shall last is written, such as charts; None: nowhere."""
     off: tuple[str, ...] = ()
     """Protections to take away in the workers (protections.py): then the promise must be seen to fail."""
 

@@ -1,7 +1,8 @@
 """The real worker as chaos runs it: its faults first, then deploy.worker.run.
 
 A spec is a mapping: `config` and `roles` of the worker, `crash` (where it shall kill itself, see crash_points.py),
-`off` (protections to take away, see protections.py: to show that the checks notice) and `env` (environment variables).
+`off` (protections to take away, see protections.py: to show that the checks notice), `env` (environment variables) and
+`probe` (a file for the number of its tasks).
 `python -m tests.chaos.worker SPEC` executes one; the zygote forks them.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 from deploy.config import TongguanConfig
 from deploy.worker import run
 from schemas.errors import TongguanError
-from tests.chaos import crash_points, host_clock, protections
+from tests.chaos import crash_points, host_clock, probe, protections
 from tests.live.support import small_city
 
 
@@ -26,6 +27,8 @@ def work(spec: dict[str, Any]) -> int:
     """Run the worker to its end; the exit status."""
     os.environ.update(spec.get("env") or {})
     host_clock.install()
+    if spec.get("probe"):
+        probe.tell_tasks(spec["probe"])
     protections.take_away(spec.get("off") or ())
     if spec.get("crash"):
         crash_points.arm(crash_points.CrashPoint(**spec["crash"]))
