@@ -15,9 +15,10 @@ Check:    the alerts must be exactly those of a plain batch computation. A wrong
     python -m benchmarks.peers --engines bytewax --save --add       one engine again, the other rows as they were
 
 Reading it: `rate` is records a second over the whole run, warm-up of JVMs and compilers of kernels included;
-`rate_second_half` is from the first alert of the middle window on, hence warm. `cpu_us_per_record` is user and system
-time of all the engine's processes within the clock. The last line with --json is one JSON object. Status 1 if ours was
-wrong or an engine could not be run; a peer that runs and answers wrongly is a result.
+`rate_half_by_bytes` and `rate_half_by_alerts` are of its second half, hence warm, and stand below and above the truth
+(page.py says why). `cpu_us_per_record` is user and system time of all the engine's processes within the clock. The
+last line with --json is one JSON object. Status 1 if ours was wrong or an engine could not be run; a peer that runs
+and answers wrongly is a result.
 """
 
 from __future__ import annotations
@@ -187,10 +188,10 @@ def about(engine: Engine, cores: int, records: int) -> Row:
 def told(seen: Row) -> str:
     if not seen["right"]:
         return f"wrong: {seen['missing']} alerts missing, {seen['extra']} too many"
-    half = seen["rate_second_half"]
+    low, high = seen["rate_half_by_bytes"], seen["rate_half_by_alerts"]
     return (
         f"{seen['rate']:,} records/s"
-        + (f" (second half {half:,})" if half else "")
+        + (f" (second half {low:,} by bytes, {high:,} by alerts)" if low else "")
         + f", {seen['cpu_us_per_record']} us CPU a record, {seen['peak_rss_mb']:,} MB, up in {seen['start_s']} s"
     )
 

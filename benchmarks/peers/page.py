@@ -6,6 +6,12 @@ from typing import Any
 
 Row = dict[str, Any]
 
+WHAT = {
+    "rate": "whole run",
+    "rate_half_by_bytes": "second half, by bytes",
+    "rate_half_by_alerts": "second half, by alerts",
+}
+
 HEAD = """\
 ## Peers: CityJoin on other engines and on ours
 
@@ -16,9 +22,12 @@ engine reads the same backlog from the same broker, alone, in new processes: {re
 {slow_records:,} for slow ones. Its alerts must be exactly those of a batch computation, or it has no speed.
 
 The clock runs from the first data that the engine's sockets receive to the broker's append time of the last alert, so
-start-up is not in it but a JVM's warm-up is; the second half begins with the first alert of the middle window.
-Figures are medians of {runs} runs, least and greatest in brackets. CPU is user and system time of all the engine's
-processes within the clock; memory is the sum of their peaks (a JVM's is mostly the heap it was given).
+start-up is not in it but a JVM's warm-up is. The second half, when all are warm, is told in two ways. By bytes: half
+of the records by the time since half of the bytes had come; what was fetched ahead by then is still to be done, so
+this is too low. By alerts: the records made after the middle window, by the time since its first alert; what was done
+ahead of that alert is not to be done any more, so this is too high. Figures are medians of {runs} runs, least and
+greatest in brackets. CPU is user and system time of all the engine's processes within the clock; memory is the sum of
+their peaks (a JVM's is mostly the heap it was given).
 """
 
 
@@ -37,23 +46,23 @@ def section(result: dict[str, Any]) -> str:
 
 def _table(rows: list[Row]) -> str:
     lines = [
-        "| engine | after kill -9 | records/s, whole run | records/s, second half | CPU us a record | peak MB |",
-        "|---|---|---|---|---|---|",
+        "| engine | after kill -9 | records/s, whole | second half by bytes | by alerts | CPU us/record | peak MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: -(row["rate"]["median"] if row["right"] else 0.0)):
         goes_on = "goes on" if row["recovers"] else "starts over"
         if row["right"]:
-            cells = [_spread(row[name]) for name in ("rate", "rate_second_half")]
+            cells = [_spread(row[name]) for name in WHAT]
             cells += [_spread(row["cpu_us_per_record"], digits=2), _spread(row["peak_rss_mb"])]
         else:
-            cells = [_wrong(row), "", "", ""]
+            cells = [_wrong(row), "", "", "", ""]
         lines.append(" | ".join([f"| {row['title']}", goes_on, *cells]) + " |")
     return "\n".join(lines)
 
 
 def _spread(value: dict[str, float] | None, digits: int = 0) -> str:
     if value is None:
-        return "too short to tell"
+        return "too short"
     median, least, most = (f"{value[name]:,.{digits}f}" for name in ("median", "min", "max"))
     return f"{median} ({least} to {most})"
 
@@ -68,7 +77,7 @@ def _ratios(result: dict[str, Any]) -> str:
     titles = {row["engine"]: row["title"] for row in result["rows"]}
     lines = []
     for one in result["ratios"]:
-        what = "whole run" if one["figure"] == "rate" else "second half"
+        what = WHAT[one["figure"]]
         among = "of those that recover, as ours does" if one["recovery"] else "of all"
         cores = "one core" if one["cores"] == 1 else f"{one['cores']} cores"
         lines.append(f"| {cores} | {what} | {titles[one['best_peer']]}, {among} | {one['ratio']} |")

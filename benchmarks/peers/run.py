@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +36,12 @@ SAY_EVERY_S: Final = 15.0
 START_WITHIN_S: Final = 180.0
 QUIET_S: Final = 3.0
 """Once the alerts are as many as expected, how long the topic must rest: more would be wrong or repeated."""
-STALLED_S: Final = 45.0
+BYTES_EVERY_S: Final = 0.025
+STALLED_S: Final = 60.0
 """For so long no alert, next to no data and little CPU time: it is done, whatever is missing."""
 IDLE_BYTES_PER_S: Final = 4096
-IDLE_CPU: Final = 0.3
-"""Cores; an engine that has read everything does nothing but poll."""
+IDLE_CPU: Final = 0.1
+"""Cores; an engine that has read everything does nothing but poll, and a busy machine gives one that works little."""
 STOP_GRACE_S: Final = 15.0
 """A clean stop lets the groups go at once, so that the next run need not wait for their sessions to end."""
 
@@ -58,11 +58,22 @@ class Watched:
     first_s: float = 0.0
     """Epoch seconds of the first data; 0 while there is none."""
     cpu: list[tuple[float, float]] = field(default_factory=list)
+    received: list[tuple[float, int]] = field(default_factory=list)
+    """When how many bytes had come from the broker, hops through topics of the engine's own included."""
     peak_rss_mb: int = 0
 
     def cpu_at(self, when: float) -> float:
         times, seconds = zip(*self.cpu, strict=True)
         return float(np.interp(when, times, seconds))
+
+    def received_at(self, when: float) -> float:
+        times, sizes = zip(*self.received, strict=True)
+        return float(np.interp(when, times, sizes))
+
+    def half_received_s(self, last_s: float) -> float:
+        """When half of the bytes had come that had come by `last_s`."""
+        times, sizes = zip(*self.received, strict=True)
+        return float(np.interp(self.received_at(last_s) / 2, sizes, times))
 
 
 def run(
@@ -130,10 +141,9 @@ def watch(
 ) -> Watched:
     """Look on until the alerts are complete, or nothing comes any more."""
     watched = Watched(time.time())
-    look_at, say_at = 0.0, watched.began_s + SAY_EVERY_S
+    look_at, bytes_at, say_at = 0.0, 0.0, watched.began_s + SAY_EVERY_S
     written = 0
     told_s = watched.began_s  # when the last alert was seen
-    received = deque([(watched.began_s, 0)])  # (when, bytes) over the last STALLED_S
     while True:
         time.sleep(SAMPLE_EVERY_S)
         now = time.time()
@@ -149,25 +159,32 @@ def watch(
             if now >= say_at:
                 say_at = now + SAY_EVERY_S
                 spent = f"{now - watched.began_s:.0f} s, {processes.cpu_s():.0f} s of CPU"
-                say(f"  {spent}, {processes.bytes_received() / 1e6:.1f} MB fetched, {written:,} of {expected:,} alerts")
+                say(f"  {spent}, {watched.received[-1][1] / 1e6:.1f} MB fetched, {written:,} of {expected:,} alerts")
             if watched.first_s:
                 written_before, written = written, count_written(consumer, partitions)
                 told_s = now if written != written_before else told_s
-                received.append((now, processes.bytes_received()))
-                while received[0][0] < now - STALLED_S:
-                    received.popleft()
                 if written >= expected and now - told_s > QUIET_S:
                     return watched
-                idle_bytes = received[-1][1] - received[0][1] < IDLE_BYTES_PER_S * STALLED_S
-                idle_cpu = watched.cpu_at(now) - watched.cpu_at(now - STALLED_S) < IDLE_CPU * STALLED_S
-                if now - told_s > STALLED_S and idle_bytes and idle_cpu:
+                if now - told_s > STALLED_S and idle(watched, now):
                     return watched
         watched.cpu.append((now, processes.cpu_s()))
+        if watched.first_s and now < bytes_at:
+            continue
+        bytes_at = now + BYTES_EVERY_S
+        watched.received.append((now, processes.bytes_received()))
         if not watched.first_s:
-            if processes.bytes_received() >= FIRST_DATA_BYTES:
+            if watched.received[-1][1] >= FIRST_DATA_BYTES:
                 watched.first_s = told_s = now
             elif now - watched.began_s > START_WITHIN_S:
                 raise EngineFailed(f"no data fetched within {START_WITHIN_S:.0f} s of its start\n{logs(guards)}")
+
+
+def idle(watched: Watched, now: float) -> bool:
+    """Whether it has done next to nothing for as long as an end is waited for."""
+    since = now - STALLED_S
+    received = watched.received_at(now) - watched.received_at(since)
+    cpu_s = watched.cpu_at(now) - watched.cpu_at(since)
+    return received < IDLE_BYTES_PER_S * STALLED_S and cpu_s < IDLE_CPU * STALLED_S
 
 
 def check_alive(guards: Sequence[GuardedProcess]) -> None:
@@ -195,14 +212,16 @@ def figures(watched: Watched, verdict: Verdict, backlog: Backlog) -> dict[str, A
         return counts
     wall_s = verdict.last_s - watched.first_s
     cpu_s = watched.cpu_at(verdict.last_s) - watched.cpu_at(watched.first_s)
-    half = None
+    by_alerts = by_bytes = None
     if backlog.half is not None and verdict.half_s is not None and verdict.last_s > verdict.half_s:
-        half = round(backlog.half.records / (verdict.last_s - verdict.half_s))
+        by_alerts = round(backlog.half.records / (verdict.last_s - verdict.half_s))
+        by_bytes = round(backlog.records / 2 / (verdict.last_s - watched.half_received_s(verdict.last_s)))
     return counts | {
         "start_s": round(watched.first_s - watched.began_s, 2),
         "wall_s": round(wall_s, 3),
         "rate": round(backlog.records / wall_s),
-        "rate_second_half": half,
+        "rate_half_by_alerts": by_alerts,
+        "rate_half_by_bytes": by_bytes,
         "cpu_us_per_record": round(cpu_s / backlog.records * 1e6, 3),
         "peak_rss_mb": watched.peak_rss_mb,
     }

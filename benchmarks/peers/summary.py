@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, Final
 
-FIGURES: Final = ("wall_s", "rate", "rate_second_half", "cpu_us_per_record", "peak_rss_mb", "start_s")
+RATES: Final = ("rate", "rate_half_by_bytes", "rate_half_by_alerts")
+FIGURES: Final = ("wall_s", *RATES, "cpu_us_per_record", "peak_rss_mb", "start_s")
 COUNTS: Final = ("missing", "extra", "repeated", "taken_back")
 
 Row = dict[str, Any]
@@ -34,13 +35,13 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 
 
 def ratios(rows: Sequence[Row]) -> list[Row]:
-    """For each number of cores, ours against the best peer, by whole run and by second half; medians.
+    """For each number of cores, ours against the best peer, by whole run and by second half, both ways; medians.
 
     Twice: against every peer, and against those with recovery on, which ours has always.
     """
     found = []
     for cores in sorted({row["cores"] for row in rows}):
-        for figure in ("rate", "rate_second_half"):
+        for figure in RATES:
             speeds = {row["engine"]: row for row in rows if row["cores"] == cores and row["right"] and row.get(figure)}
             ours = next((row for row in speeds.values() if row["ours"]), None)
             peers = [row for row in speeds.values() if not row["ours"]]

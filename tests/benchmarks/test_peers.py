@@ -124,7 +124,7 @@ def test_alerts_of_the_second_half_exist_in_the_answer() -> None:
 
 def test_the_second_half_begins_with_the_first_alert_of_its_windows_by_the_brokers_time() -> None:
     half = SecondHalf(window_ms=120_000, records=1000)
-    assert judge(written(ONE, ONE, TWO, ONE), EXPECTED, half).half_s == 102.0
+    assert judge(written(ONE, ONE, TWO, ONE, TWO), EXPECTED, half).half_s == 102.0
     assert judge(written(ONE), EXPECTED, half).half_s is None
 
 
@@ -133,7 +133,9 @@ def test_the_second_half_begins_with_the_first_alert_of_its_windows_by_the_broke
 
 def watched() -> Watched:
     """Started at 90 s, first data at 100 s; a tenth of a core before, a whole one after."""
-    return Watched(90.0, first_s=100.0, cpu=[(90.0, 0.0), (100.0, 1.0), (110.0, 11.0)], peak_rss_mb=64)
+    cpu = [(90.0, 0.0), (100.0, 1.0), (110.0, 11.0)]
+    received = [(90.0, 0), (100.0, 0), (101.0, 4000), (104.0, 8000), (110.0, 9000)]
+    return Watched(90.0, first_s=100.0, cpu=cpu, received=received, peak_rss_mb=64)
 
 
 def backlog(half: SecondHalf | None) -> Backlog:
@@ -143,7 +145,9 @@ def backlog(half: SecondHalf | None) -> Backlog:
 def test_speed_and_cpu_are_of_the_clock_alone() -> None:
     verdict = Verdict(2, 0, 0, 0, 0, last_s=104.0, half_s=102.0)
     seen = figures(watched(), verdict, backlog(SecondHalf(120_000, 600_000)))
-    assert (seen["wall_s"], seen["rate"], seen["rate_second_half"]) == (4.0, 250_000, 300_000)
+    assert (seen["wall_s"], seen["rate"]) == (4.0, 250_000)
+    assert seen["rate_half_by_alerts"] == 300_000  # 600,000 in the 2 s from the middle window's first alert
+    assert seen["rate_half_by_bytes"] == 166_667  # 500,000 in the 3 s since 4,000 of the 8,000 bytes
     assert (seen["cpu_us_per_record"], seen["start_s"], seen["peak_rss_mb"]) == (4.0, 10.0, 64)
 
 
@@ -156,7 +160,7 @@ def test_a_wrong_answer_has_no_speed() -> None:
 def a_run(rate: int, **changed: Any) -> dict[str, Any]:
     counts = {"right": True, "alerts": 2, "missing": 0, "extra": 0, "repeated": 0, "taken_back": 0}
     return counts | {
-        "wall_s": 1e6 / rate, "rate": rate, "rate_second_half": 2 * rate,
+        "wall_s": 1e6 / rate, "rate": rate, "rate_half_by_alerts": 2 * rate, "rate_half_by_bytes": None,
         "cpu_us_per_record": 1.5, "peak_rss_mb": 100, "start_s": 3.0,
     } | changed  # fmt: skip
 
@@ -188,7 +192,7 @@ def test_a_run_that_failed_takes_the_speed_too() -> None:
 def compared() -> list[dict[str, Any]]:
     return [
         row(an_engine("ours"), [a_run(300)], []),
-        row(an_engine("quick"), [a_run(200, rate_second_half=100)], []),
+        row(an_engine("quick"), [a_run(200, rate_half_by_alerts=100)], []),
         row(an_engine("safe", recovers=True), [a_run(100)], []),
         row(an_engine("broken"), [a_run(900)], ["gone"]),
     ]
@@ -199,15 +203,15 @@ def test_ours_is_compared_with_the_best_peer_that_is_right_and_with_the_best_tha
     assert found == {
         ("rate", False): ("quick", 1.5),
         ("rate", True): ("safe", 3.0),
-        ("rate_second_half", False): ("safe", 3.0),
-        ("rate_second_half", True): ("safe", 3.0),
+        ("rate_half_by_alerts", False): ("safe", 3.0),
+        ("rate_half_by_alerts", True): ("safe", 3.0),
     }
 
 
 def test_the_page_says_speed_of_the_right_and_what_was_wrong_with_the_others() -> None:
     rows = [*compared(), row(an_engine("late"), [a_run(5, right=False, missing=3)], [])]
     text = section({"records": 10, "slow_records": 5, "seed": 1, "rows": rows, "ratios": ratios(rows)})
-    assert re.search(r"^\| Ours \| goes on \| 300 \(300 to 300\) \| 600 ", text, re.M)
+    assert re.search(r"^\| Ours \| goes on \| 300 \(300 to 300\) \| too short \| 600 ", text, re.M)
     assert re.search(r"^\| Late \| starts over \| wrong: 3 alerts missing, 0 too many \|", text, re.M)
     assert re.search(r"^\| Broken \| starts over \| could not be run: gone \|", text, re.M)
     assert "| one core | whole run | Quick, of all | 1.5 |" in text
