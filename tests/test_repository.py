@@ -96,9 +96,11 @@ def test_every_library_that_is_imported_is_declared_where_it_is_needed() -> None
                 continue
             allowed = described["dependencies"]
             if package == "tests":
-                allowed = allowed + extras["local"] + extras["dev"]
+                allowed = allowed + extras["local"] + extras["bench"] + extras["dev"]
             elif path.relative_to(ROOT).as_posix().startswith(NEED_THE_LOCAL_EXTRA):
                 allowed = allowed + extras["local"]
+                if package == "benchmarks":
+                    allowed = allowed + extras["bench"]
             names = {canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in allowed}
             for line, module in imports(path):
                 top = module.split(".")[0]
