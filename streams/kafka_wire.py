@@ -20,7 +20,6 @@ import types
 import weakref
 from typing import Any, Final
 
-import numpy as np
 from aiokafka import client as aiokafka_client
 from aiokafka import conn as aiokafka_conn
 from aiokafka.errors import KafkaConnectionError
@@ -28,6 +27,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.util import create_future, wait_for
 
 from schemas.errors import SettingsError
+from streams.buffers import Buffers
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Wire(asyncio.BufferedProtocol):
         self._held = 0  # bytes in it
         self._body: memoryview | None = None  # the response that is being received
         self._filled = 0
+        self._buffers = Buffers()
 
     # --- what asyncio calls ------------------------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class Wire(asyncio.BufferedProtocol):
             elif _SIZE.size + size <= HEAD_BYTES:
                 break
             else:
-                body = np.empty(size, dtype=np.uint8).data
+                body = self._buffers.lease(size).data
                 self._filled = self._held - begin
                 body[: self._filled] = self._head[begin : self._held]
                 self._body, self._held = body, 0

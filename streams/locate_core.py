@@ -30,6 +30,7 @@ import pyarrow as pa
 from schemas.dead_letter import DeadLetter
 from schemas.observation import Cover, FrameHeader, encode_frame, write_frame
 from schemas.sources import Source
+from streams.buffers import Buffers
 from streams.columns import Columns
 from streams.frames import FrameBuilder, Piece
 from streams.locate_settings import LocateSettings, SourceSettings
@@ -42,6 +43,8 @@ NOTHING_TOLD: Final = (-1, -1, False)
 _NONE: Final = np.empty(0, dtype=np.int32)
 BYTES_PER_ROW: Final = 128
 """About what a row of the accumulated columns takes, beside its entity id and extra fields."""
+FRAME_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes of frames whose memory is used again: a flush that is made, one that waits and one that is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Locator:
         self._partitions: dict[RawKey, RawProgress] = {}
         self._pending: dict[RawKey, list[Placed]] = {}
         self._letters: dict[RawKey, list[DeadLetter]] = {}
+        self._frame_memory = Buffers(FRAME_MEMORY)
         self._rows = 0
         self._bytes = 0
         self._flushed_ms = 0
@@ -289,14 +293,14 @@ class Locator:
         with_rows: set[int] = set()
         blocks = [block for key in sorted(self._pending) for block in self._pending[key]]
         for piece in self._builder.build(blocks):
-            frames.append(_frame(piece.shard, self._covers_of_piece(piece), piece.batch))
+            frames.append(self._frame(piece.shard, self._covers_of_piece(piece), piece.batch))
             with_rows.add(piece.shard)
         tickets = self._placed_tickets(level=level)
         commits: dict[RawKey, Commit] = {}
         if level:
             for shard in range(self._shards):
                 if shard not in with_rows and (covers := self._covers(shard)):
-                    frames.append(_frame(shard, covers))
+                    frames.append(self._frame(shard, covers))
             commits = self._commits()
             self._level_ms = now_ms
         letters = tuple(
@@ -338,9 +342,9 @@ class Locator:
             for piece in self._ticket_builder.build(blocks):
                 (span,) = piece.spans
                 cover = self._cover(key, progress, self._shards, None if span.complete else span.last)
-                frames.append(_frame(key[1], [cover], piece.batch))
+                frames.append(self._frame(key[1], [cover], piece.batch))
             if level and progress.covered[self._shards] != progress.position:  # dead letters alone
-                frames.append(_frame(key[1], [self._cover(key, progress, self._shards)]))
+                frames.append(self._frame(key[1], [self._cover(key, progress, self._shards)]))
         return tuple(frames)
 
     def _covers_of_piece(self, piece: Piece) -> list[Cover]:
@@ -395,10 +399,10 @@ class Locator:
                 progress.committable = progress.position
         return commits
 
-
-def _frame(shard: int, covers: list[Cover], batch: pa.RecordBatch | None = None) -> FrameOut:
-    data = write_frame(FrameHeader(shard=shard, covers=covers), batch)
-    return FrameOut(shard, data, 0 if batch is None else batch.num_rows)
+    def _frame(self, shard: int, covers: list[Cover], batch: pa.RecordBatch | None = None) -> FrameOut:
+        header = FrameHeader(shard=shard, covers=covers)
+        data = write_frame(header, batch, lambda size: self._frame_memory.lease(size).data)
+        return FrameOut(shard, data, 0 if batch is None else batch.num_rows)
 
 
 def _letters_of(

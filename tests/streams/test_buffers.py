@@ -1,0 +1,68 @@
+"""Memory that is used again: never while anybody looks at it, and never more than was said."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from streams.buffers import SMALLEST, STEP, Buffers
+
+
+def where(view: object) -> int:
+    return int(np.frombuffer(view, dtype=np.uint8).ctypes.data)  # type: ignore[call-overload]  # any buffer
+
+
+def test_memory_that_nobody_looks_at_is_handed_out_again() -> None:
+    buffers = Buffers()
+    first = buffers.lease(STEP)
+    place = where(first)
+    del first
+    assert where(buffers.lease(STEP - 5)) == place
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda view: view,
+        lambda view: view[10:20],
+        lambda view: view.data,
+        lambda view: view.data[7:9].cast("B"),
+        lambda view: np.frombuffer(view.data[8:16], dtype=np.int64),
+        lambda view: pa.py_buffer(view.data).slice(3, 4),
+        lambda view: pa.Array.from_buffers(pa.int64(), 2, [None, pa.py_buffer(view[8:24])]).slice(1),
+    ],
+)
+def test_memory_under_any_kind_of_view_is_not(look: object) -> None:
+    buffers = Buffers()
+    lease = buffers.lease(STEP)
+    place = where(lease)
+    view = look(lease)  # type: ignore[operator]  # it is a function
+    del lease
+    gc.collect()
+    assert where(buffers.lease(STEP)) != place
+    del view
+    assert place in {where(lease) for lease in [buffers.lease(STEP), buffers.lease(STEP)]}
+
+
+def test_what_is_written_stays_while_it_is_held() -> None:
+    chance, buffers = random.Random(5), Buffers(6 * STEP)
+    held: list[tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], int]] = []
+    for turn in range(2_000):
+        lease = buffers.lease(chance.randrange(1, 3 * STEP))
+        lease[:: max(1, len(lease) // 50)] = turn % 256
+        held.append((lease, turn % 256))
+        while len(held) > chance.randrange(1, 8):
+            kept, mark = held.pop(chance.randrange(len(held)))
+            assert (kept[:: max(1, len(kept) // 50)] == mark).all()
+        assert sum(map(len, buffers._held)) <= 6 * STEP
+
+
+def test_small_and_huge_ones_are_not_kept() -> None:
+    buffers = Buffers(2 * STEP)
+    assert len(buffers.lease(SMALLEST - 1)) == SMALLEST - 1
+    assert len(buffers.lease(2 * STEP + 1)) == 2 * STEP + 1
+    assert not buffers._held
