@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 LABEL: Final = "loop"
 LOOK_EVERY_S: Final = 0.25  # how often the ticker looks at the clock
+PAUSED_MS: Final = 8_000
+"""Between two looks: this process was stopped and has gone on. Others may have worked meanwhile, or nobody."""
 
 
 class Core(LoopState, Protocol):
@@ -137,8 +139,8 @@ class Ticker:
         backlog: Waiting,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        """`backlog`: actions that waited while nobody worked. After each change of owner they must be in the log before
-        the time is, or deadlines would seem to have passed without them."""
+        """`backlog`: actions that waited while nobody worked. After each change of owner, and each pause of ours, they
+        must be in the log before the time is, or deadlines would seem to have passed without them."""
         self._names = names
         self._log = log_
         self._every_ms = round(every_s * 1000)
@@ -147,6 +149,7 @@ class Ticker:
         self._owned = False
         self._ready = False
         self._last_ms = 0
+        self._looked_ms = self._now_ms()
         self._ticking: asyncio.Task[None] | None = None
 
     def own(self, owned: bool) -> None:
@@ -160,17 +163,27 @@ class Ticker:
                 return
             self._ticking.result()
             self._ticking = None
-        now_ms = self._now_ms()
+        now_ms = self._look()
         # a clock that was put back must not silence the ticker until it is where it was
         if self._owned and not 0 <= now_ms - self._last_ms < self._every_ms:
             self._ticking = asyncio.create_task(self._tick())
 
+    def _look(self) -> int:
+        """What time it is; after a pause nothing is known of what waits."""
+        now_ms = self._now_ms()
+        if now_ms - self._looked_ms >= PAUSED_MS:
+            self._ready = False
+            self._backlog.forget()
+        self._looked_ms = now_ms
+        return now_ms
+
     async def _tick(self) -> None:
         if not self._ready:
             self._ready = await self._backlog.is_taken()
-            if not self._ready:
-                return
-        now_ms = self._last_ms = self._now_ms()
+        now_ms = self._look()
+        if not self._ready:
+            return
+        self._last_ms = now_ms
         record = LoopRecord(
             kind=LoopKind.TICK,
             cause_topic=self._names.ticks,

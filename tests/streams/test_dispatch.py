@@ -224,6 +224,43 @@ async def test_time_waits_for_the_actions_that_came_while_nobody_worked() -> Non
     assert counts == [0, 0, 1, 2, 3, 4, 5, 6] and behind == []
 
 
+async def test_after_a_pause_of_ours_time_waits_for_actions_again() -> None:
+    """A paused worker that goes on would call overdue what people did in time, and what lies unread."""
+    log, clock = MemoryLog(), Clock()
+
+    class Actions(Nothing):
+        taken = True
+        forgotten = 0
+
+        async def is_taken(self) -> bool:
+            if self.taken is None:  # the process is stopped in the middle of asking
+                clock.now_ms += 60_000
+                self.taken = True
+            return self.taken
+
+        def forget(self) -> None:
+            self.forgotten += 1
+
+    actions = Actions()
+    ticker = Ticker(NAMES, log, every_s=5, backlog=actions, now_ms=clock)
+    ticker.own(True)
+
+    async def look() -> int:
+        ticker.tick_if_due()
+        await settle()
+        return len(ticks(log))
+
+    assert (await look(), actions.forgotten) == (1, 1)
+    actions.taken = False
+    clock.now_ms += 60_000
+    assert (await look(), actions.forgotten) == (1, 2)
+    clock.now_ms += 1_000
+    actions.taken = None  # type: ignore[assignment]  # see above
+    assert (await look(), actions.forgotten) == (1, 3), "the answer is of before the pause"
+    clock.now_ms += 1_000
+    assert await look() == 2
+
+
 async def test_a_tick_that_cannot_be_written_is_not_passed_over() -> None:
     log, clock = MemoryLog(), Clock()
     ticker = Ticker(NAMES, log, every_s=5, backlog=Nothing(), now_ms=clock)
