@@ -293,10 +293,10 @@ async def changes(given: argparse.Namespace, producer: AIOKafkaProducer, bootstr
         await asyncio.sleep(SETTLING_S)
         at["joins"] = time.time()
         workers.append(Worker(folder / "worker-2", bootstrap, topics, cpus=[WORKER_CPU, BROKER_CPU]))
-        await asyncio.sleep(BETWEEN_S)
+        await asyncio.gather(asyncio.sleep(BETWEEN_S), groups.until_settled(3, workers))
         at["leaves"] = time.time()
         workers[0].leave()
-        await asyncio.sleep(BETWEEN_S)
+        await asyncio.gather(asyncio.sleep(BETWEEN_S), groups.until_settled(2, workers[1:]))
         at["dies"] = time.time()
         await asyncio.to_thread(workers[1].kill)
         await feeding
@@ -347,14 +347,14 @@ def delays(told: Sequence[Told], at: dict[str, float], groups: Groups) -> Result
         over = [due[row] - since for row in first if since <= due[row] < until and first[row] - due[row] > 1.0]
         phases[name] = {
             "alerts": len(late),
-            "median_delay_s": round(statistics.median(late), 3),
-            "longest_delay_s": round(max(late), 3),
+            "median_delay_s": round(statistics.median(late), 3) if late else None,
+            "longest_delay_s": round(max(late), 3) if late else None,
             "over_1_s_for_s": round(max(over, default=0.0), 2),
         }
     for name, members in (("joins", 3), ("leaves", 2), ("dies", 1)):
         settled = groups.first_settled(at[name], members)
         phases[name]["settled_after_s"] = {
-            role: round(settled[group] - at[name], 2)
+            role: None if (moment := settled[group]) is None else round(moment - at[name], 2)
             for role, group in zip(("locate", "join"), groups.ids, strict=True)
         }
     return {"phases": phases}

@@ -64,11 +64,9 @@ def changes_table(told: Result) -> list[str]:
     ]
     for name, phase in told["phases"].items():
         settled = phase.get("settled_after_s")
-        groups = f"{settled['locate']}, {settled['join']}" if settled else ""
-        lines.append(
-            f"| {words[name]} | {phase['median_delay_s']} | {phase['longest_delay_s']} | {phase['over_1_s_for_s']} |"
-            f" {groups} |"
-        )
+        groups = f"{_told(settled['locate'])}, {_told(settled['join'])}" if settled else ""
+        median, longest = _told(phase["median_delay_s"]), _told(phase["longest_delay_s"])
+        lines.append(f"| {words[name]} | {median} | {longest} | {phase['over_1_s_for_s']} | {groups} |")
     lines += [
         "",
         "A worker that is killed is missed only when its session has ended (10 s as configured); one that joins is",
@@ -76,3 +74,7 @@ def changes_table(told: Result) -> list[str]:
         "",
     ]
     return lines
+
+
+def _told(seconds: float | None) -> str:
+    return "–" if seconds is None else str(seconds)

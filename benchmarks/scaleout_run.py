@@ -178,12 +178,11 @@ class Groups:
             since = at
         return since
 
-    def first_settled(self, after: float, members: int) -> dict[str, float]:
-        """Each group -> when it was first stable with so many members after that moment."""
+    def first_settled(self, after: float, members: int) -> dict[str, float | None]:
+        """Each group -> when it was first stable with so many members after that moment; None if it never was."""
+        wanted = ("Stable", members)
         return {
-            name: next(
-                (at for at, states in self.seen if at > after and states.get(name) == ("Stable", members)), float("nan")
-            )
+            name: next((at for at, states in self.seen if at > after and states.get(name) == wanted), None)
             for name in self.ids
         }
 

@@ -55,6 +55,14 @@ def test_a_city_has_the_records_that_its_devices_send(results: Path) -> None:
     assert CITY.records_s == pytest.approx(5_000_000 / 60 + 200_000 / 60 + 30_000 / 86_400)
 
 
+def test_disks_hold_the_days_and_the_copies(results: Path) -> None:
+    known = {name: constant.value for name, constant in constants().items()}
+    city = need(CITY, constants())
+    day = CITY.records_s * 86_400 / 1e12
+    assert city.store_tb == pytest.approx(day * known["stored_bytes"] * 400 * 2)
+    assert city.kafka_tb == pytest.approx(day * (known["raw_wire"] * 7 + known["frame_bytes"] * 3) * 3)
+
+
 def test_needs_grow_with_the_place_and_disks_in_proportion(results: Path) -> None:
     known = constants()
     city, province, country = (need(place, known) for place in (CITY, PROVINCE, COUNTRY))

@@ -47,6 +47,14 @@ def test_delays_belong_to_the_change_before_their_alerts_were_due() -> None:
     assert phases["dies"]["settled_after_s"] == {"locate": 11.0, "join": 11.0}
 
 
+def test_an_alert_due_before_a_change_is_of_the_time_before_it_however_late() -> None:
+    seen = groups((1_011.0, 3, "Stable"), (1_031.0, 1, "Stable"))
+    found = delays([told(2, 0.1), told(18, 3.0), told(32, 0.1)], AT, seen)
+    assert found["phases"]["joins"]["longest_delay_s"] == 3.0
+    assert found["phases"]["leaves"]["longest_delay_s"] is None
+    assert found["phases"]["leaves"]["settled_after_s"] == {"locate": None, "join": None}
+
+
 def test_an_alert_told_twice_counts_when_it_was_first_told() -> None:
     seen = groups((1_011.0, 3, "Stable"), (1_021.0, 2, "Stable"), (1_031.0, 1, "Stable"))
     others = [told(12, 0.1), told(22, 0.1), told(32, 0.1)]
