@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -57,6 +58,7 @@ def say_of(name: str, line: str) -> None:
 
 def main() -> int:
     given = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the engine and the broker, remove what was written
     runs = Runs.of(given)
     prepare(runs)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
