@@ -26,7 +26,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,13 +36,15 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.latency_chart import write_chart
 from benchmarks.latency_figures import Measured, figures, measure, summary
-from benchmarks.latency_run import FellBehind, Plan, RunFailed, run_once
+from benchmarks.latency_page import page
+from benchmarks.latency_run import FellBehind, Plan, RunFailed, delete_topics, run_once
 from deploy.local.kafka import LocalKafka
 
 HEAP: Final = "1g"
 BAR_MS: Final = 500
 RUN_MINUTES: Final = 5.0
 STEP_MINUTES: Final = 0.5
+TRACED_S: Final = 30.0
 HIGHEST_P99_MS: Final = 1_000
 NEAR: Final = 1.1
 """The search ends when the highest rate that holds and the lowest that does not are so near to each other."""
@@ -72,15 +74,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="latency-") as scratch:
             folder = given.keep or Path(scratch)
             with LocalKafka(folder / "kafka", heap=HEAP) as broker:
-                result = find_highest(given, broker, folder) if given.find_highest else one_rate(given, broker, folder)
+                result = find_highest(given, broker, folder) if given.find_highest else steady(given, broker, folder)
     except (RunFailed, FellBehind) as problem:
         console.log(f"[red]{problem}[/red]")
         return 1
     if given.save:
         kept = report.load("latency")
-        whole = {} if kept is None else dict(kept["result"])
-        whole["highest" if given.find_highest else "steady"] = result
-        report.save("latency", whole)
+        report.save("latency", ({} if kept is None else kept["result"]) | result)
     if given.json:
         print(json.dumps(result))
     else:
@@ -88,9 +88,9 @@ def main() -> int:
     return 0
 
 
-def _run(given: argparse.Namespace, broker: LocalKafka, folder: Path, rate: int) -> Measured:
+def _run(given: argparse.Namespace, broker: LocalKafka, folder: Path, **changed: Any) -> Measured:
     plan = Plan(
-        rate=rate,
+        rate=given.rate,
         warm_s=given.warm_up,
         measured_s=given.minutes * 60,
         seed=given.seed,
@@ -99,43 +99,51 @@ def _run(given: argparse.Namespace, broker: LocalKafka, folder: Path, rate: int)
         trace=given.trace,
         freeze_s=given.freeze,
     )
-    return measure(run_once(broker, folder, plan, console.log))
+    return measure(run_once(broker, folder, replace(plan, **changed), console.log))
 
 
-def one_rate(given: argparse.Namespace, broker: LocalKafka, folder: Path) -> dict[str, Any]:
-    """The main figure: one rate, for long."""
-    measured = _run(given, broker, folder / "steady", given.rate)
-    result = figures(measured)
-    if given.save:
-        result["chart"] = write_chart(measured).name
+def steady(given: argparse.Namespace, broker: LocalKafka, folder: Path) -> dict[str, Any]:
+    """The main figure: one rate, for long. What is kept for the page has a short run with a trace beside it."""
+    measured = _run(given, broker, folder / "steady")
+    result = {"steady": figures(measured)}
     if given.keep and measured.hops_ns is not None:
         np.save(given.keep / "hops.npy", measured.hops_ns)
+    if given.save:
+        result["steady"]["chart"] = write_chart(measured).name
+        result["traced"] = figures(_run(given, broker, folder / "traced", measured_s=TRACED_S, trace=True))
     return result
 
 
 def find_highest(given: argparse.Namespace, broker: LocalKafka, folder: Path) -> dict[str, Any]:
-    """Doubles the rate until p99 is a second or more, then halves the gap until it is a tenth."""
+    """Double the rate until p99 is a second or more, then halve the gap until it is a tenth."""
     steps: list[dict[str, Any]] = []
     holds, fails = 0, 0
     rate = given.rate
     while not (holds and fails and fails / holds <= NEAR):
         step = _step(given, broker, folder / f"step{len(steps)}", rate)
+        delete_topics(broker, f"step{len(steps)}")  # gigabytes
         steps.append(step)
-        console.log(step)
+        console.log(f"{rate:,} records/s: {'holds' if step['holds'] else 'too much'}", step.get("alert", ""))
         if step["holds"]:
             holds = rate
         else:
             fails = rate
         if not holds and rate < 1_000:
             break
-        rate = holds * 2 if not fails else (fails // 2 if not holds else round((holds * fails) ** 0.5, -3))
-        rate = int(rate)
-    return {"highest_rate": holds, "p99_below_ms": HIGHEST_P99_MS, "steps": sorted(steps, key=lambda s: s["rate"])}
+        rate = holds * 2 if not fails else (fails // 2 if not holds else int((holds * fails) ** 0.5))
+    found = {
+        "highest_rate": holds,
+        "p99_below_ms": HIGHEST_P99_MS,
+        "seconds": given.minutes * 60,
+        "warm_up_s": given.warm_up,
+        "steps": sorted(steps, key=lambda step: step["rate"]),
+    }
+    return {"highest": found}
 
 
 def _step(given: argparse.Namespace, broker: LocalKafka, folder: Path, rate: int) -> dict[str, Any]:
     try:
-        measured = _run(given, broker, folder, rate)
+        measured = _run(given, broker, folder, rate=rate)
     except FellBehind as problem:
         console.log(str(problem))
         return {"rate": rate, "holds": False, "fell_behind": True}
@@ -154,7 +162,7 @@ def _step(given: argparse.Namespace, broker: LocalKafka, folder: Path, rate: int
 
 def section(result: Mapping[str, Any]) -> str:
     """The benchmark's part of RESULTS.md."""
-    return ""
+    return page(result, bar_ms=BAR_MS)
 
 
 if __name__ == "__main__":

@@ -64,4 +64,4 @@ def _by_second(axes: Any, measured: Measured) -> None:
     axes.set_xlabel("second of the measured time")
     axes.set_ylabel("latency, ms")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper right")

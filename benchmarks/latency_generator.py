@@ -32,6 +32,9 @@ LAST_ANSWERS_S: Final = 60.0
 SOON_MS: Final = 500
 """From ready to the first record."""
 
+UNANSWERED: Final = 3
+"""Exit status: more was offered than the broker took."""
+
 SENT: Final = ("request", "first", "count", "due_ns", "handed_ns")
 """Columns of the table of requests; due_ns is that of its last record, both are epoch."""
 APPENDED: Final = ("request", "place", "offset", "append_ms", "answered_ns")
@@ -80,7 +83,8 @@ class Generator:
         while self._producer.waiting and time.time_ns() < give_up_ns:
             self._wait(time.time_ns() + 10_000_000)
         if self._due:
-            raise SystemExit(f"latency: the broker left {len(self._due)} batches unanswered")
+            print(f"the broker left {len(self._due)} batches unanswered", flush=True)
+            raise SystemExit(UNANSWERED)
         self._producer.close()
 
     def warm_up(self) -> None:

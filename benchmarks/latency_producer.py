@@ -11,6 +11,7 @@ import selectors
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -49,7 +50,7 @@ class PipeliningProducer:
         self._socket.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
-        self._unsent = bytearray()
+        self._unsent: deque[memoryview] = deque()
         self._unread = bytearray()
         self._requests = 0
         self._answered = 0
@@ -69,7 +70,7 @@ class PipeliningProducer:
             for partition, data in batches:
                 pieces += (struct.pack(">ii", partition, len(data)), data)
         request = b"".join(pieces)
-        self._unsent += struct.pack(">i", len(request)) + request
+        self._unsent.append(memoryview(struct.pack(">i", len(request)) + request))
         number = self._requests
         self._requests += 1
         self._push()
@@ -94,10 +95,13 @@ class PipeliningProducer:
 
     def _push(self) -> None:
         try:
-            sent = self._socket.send(self._unsent)
+            while self._unsent:
+                sent = self._socket.send(self._unsent[0])
+                self._unsent[0] = self._unsent[0][sent:]
+                if not self._unsent[0]:
+                    self._unsent.popleft()
         except BlockingIOError:
-            sent = 0
-        del self._unsent[:sent]
+            pass
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         self._selector.modify(self._socket, events)
 

@@ -20,6 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.cityjoin_data import PARTITIONS, SIDE, SOUTH, STEP_DEG, WEST
 from benchmarks.latency_answer import Answer, Expected, Told, expect
+from benchmarks.latency_generator import UNANSWERED
 from benchmarks.latency_load import DISORDER_MS, Ints, Load, Pool, raise_at_mm
 from benchmarks.latency_trace import Tables, read
 from deploy.local.kafka import LocalKafka
@@ -28,7 +29,7 @@ from schemas.alert import Action, Alert, decode_alert
 from schemas.errors import TongguanError
 from schemas.sources import Source
 from streams import urgent
-from streams.topics import TopicNames, TopicsSettings, topic_specs
+from streams.topics import TopicNames, TopicsSettings, admin_client, topic_specs
 from streams.topics import apply as apply_topics
 
 TAIL_S: Final = 2.0
@@ -167,6 +168,12 @@ def _write_config(folder: Path, bootstrap: str, topics: TopicsSettings, settings
     )
 
 
+def delete_topics(broker: LocalKafka, name: str) -> None:
+    """What the run in the folder of this name left on the broker."""
+    with admin_client(broker.bootstrap) as admin:
+        admin.delete_topics([topic for topic in admin.list_topics() if topic.startswith(f"{name}.")])
+
+
 # --- the alerts ----------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +253,8 @@ def _sleep_until(epoch_s: float | None, worker: GuardedProcess, generator: Guard
         if worker.exit_status() is not None:
             raise RunFailed(f"the worker ended by itself:\n{worker.log_tail()}")
         if (status := generator.exit_status()) is not None:
+            if status == UNANSWERED:
+                raise FellBehind(f"the broker did not take what was offered:\n{generator.log_tail()}")
             if status != 0:
                 raise RunFailed(f"the generator ended with status {status}:\n{generator.log_tail()}")
             if epoch_s is None:

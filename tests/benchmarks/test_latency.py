@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cityjoin_data import CONFIDENCE, PARTITIONS, SIDE, SOUTH, STEP_DEG, WEST
+from benchmarks.latency import section
 from benchmarks.latency_answer import expect
 from benchmarks.latency_figures import summary
 from benchmarks.latency_load import DISORDER_MS, PLACES, WINDOW_MS, Load, Pool, draw, raise_at_mm, render
@@ -156,3 +157,24 @@ def test_the_answer_to_a_produce_request_is_read_as_the_protocol_says() -> None:
         Appended(42, "readings", 0, 500, 1_760_000_000_123, 9),
         Appended(42, "readings", 3, 7, 1_760_000_000_124, 9),
     ]
+
+
+def test_the_page_tells_what_is_kept_and_nothing_else() -> None:
+    row = {"count": 1_200, "p50_ms": 52.4, "p90_ms": 75.0, "p99_ms": 118.0, "p999_ms": 146.0, "max_ms": 153.0}
+    cpu = {"worker": 0.69, "broker": 0.21, "generator": 0.09, "others": 0.02}
+    kept = {
+        "rate": 50_000, "seconds": 300.0, "warm_up_s": 20.0, "records": 16_100_000, "alerts_checked": 5_000,
+        "alert_from_due": row, "alert_from_append": row, "urgent_from_due": row, "urgent_from_append": row,
+        "seconds_with_alerts": 300, "generator_late": row, "cpu_cores": cpu, "worker_peak_rss_mb": 315,
+    }  # fmt: skip
+    fast = {"rate": 1_000_000, "holds": False, "fell_behind": True}
+    slow = {"rate": 50_000, "holds": True, "fell_behind": False, "alert": row, "cpu_cores": cpu}
+    highest = {
+        "highest_rate": 50_000, "p99_below_ms": 1_000, "seconds": 30.0, "warm_up_s": 20.0, "steps": [slow, fast],
+    }  # fmt: skip
+    nothing, whole = section({}), section({"steady": kept, "highest": highest})
+    assert "samples" not in nothing and "highest rate" not in nothing
+    assert "| alert, from the scheduled moment | 1,200 | 52 | 75 | 118 | 146 | 153 |" in whole
+    assert "| 50,000 | 52 | 118 | 153 | 0.69 | 0.21 | 0.09 | holds |" in whole
+    assert "| 1,000,000 | | | | | | | fell behind" in whole
+    assert all(len(line) <= 120 for line in whole.splitlines())
