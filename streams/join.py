@@ -60,8 +60,7 @@ class JoinWork:
         return self._snapshots.capture(self._core, next_offset)
 
     async def write(self, captured: Captured) -> bool:
-        await self._snapshots.write(captured)
-        return True
+        return await self._snapshots.write(captured)
 
     def gone(self, first: int, last: int) -> None:
         metrics.GONE_MESSAGES.labels("observations").inc(last + 1 - first)

@@ -3,6 +3,9 @@
 Three topics, all with a partition per shard: `join-state` (compacted) holds the manifest, `join-open` the volatile
 parts and `join-blocks` the sealed buckets. The manifest is written last, when everything it names is durable, so a
 crash at any point leaves the snapshot before. What no manifest names any more is deleted from the head of its topic.
+
+An owner that has lost the shard without knowing it yet neither puts its older state in place of a newer one nor deletes
+what that one needs: see streams/shard_claim.py.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import msgspec
 
 from schemas.errors import BrokerError
 from streams.join_core import JoinShard
+from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
 from streams.snapshot_codec import (
     AnyPart,
@@ -35,7 +39,8 @@ from streams.snapshot_codec import (
 
 log = logging.getLogger(__name__)
 
-MANIFEST_KEY: Final = "manifest"
+MANIFEST: Final = "manifest"
+WITHOUT: Final = "delete the records of join-state to have the shard rebuilt from observations"
 DELETE_EVERY: Final = 12  # snapshots; deleting opens a connection of its own
 
 BlockKey = tuple[int, int]
@@ -61,7 +66,7 @@ class Snapshots:
 
     def __init__(self, shard: int, store: ShardStore, log_: Log, *, open_topic: str, blocks_topic: str) -> None:
         self.shard = shard
-        self._store = store
+        self._claim = ShardClaim(store, shard, MANIFEST, log=log_, without=WITHOUT)
         self._log = log_
         self._open_topic = open_topic
         self._blocks_topic = blocks_topic
@@ -80,8 +85,9 @@ class Snapshots:
         volatile = [encode_part(part) for part in volatile_parts(shard)]
         return Captured(make_manifest(shard, next_offset), volatile, sealed)
 
-    async def write(self, captured: Captured) -> None:
-        """Make the snapshot durable; BrokerError when Kafka refuses it."""
+    async def write(self, captured: Captured) -> bool:
+        """Make the snapshot durable; BrokerError when Kafka refuses it. False when another owner has claimed the shard
+        meanwhile: then this one is of no use, as it may name parts that are gone, and the next one will be whole."""
         refs = [await self._append(self._open_topic, part) for part in captured.volatile]
         for key, parts in captured.sealed.items():
             if parts is not None:
@@ -89,18 +95,44 @@ class Snapshots:
         self._stored = {key: self._stored[key] for key in captured.sealed}
         refs += [ref for stored in self._stored.values() for ref in stored]
         manifest = msgspec.structs.replace(captured.manifest, parts=refs)
-        await self._store.put(self.shard, MANIFEST_KEY, encode_manifest(manifest))
+        if not await self._claim.put(encode_manifest(manifest)):
+            log.warning("join shard %d: snapshot given up, another owner has claimed the shard meanwhile", self.shard)
+            await self._claim.take()
+            self._stored = {}
+            return False
         self._written += 1
         if self._written % DELETE_EVERY == 0:
             await self._delete_unnamed(refs)
+        return True
 
     async def read(self, shard: JoinShard) -> int | None:
-        """Restore an empty shard; the offset of `observations` to go on from, None when there is no snapshot."""
-        payload = (await self._store.load(self.shard)).get(MANIFEST_KEY)
-        if payload is None:
-            return None
-        manifest = decode_manifest(payload)
+        """Restore an empty shard from the newest snapshot that is whole; the offset of `observations` to go on from,
+        None when there is no snapshot. BrokerError when there are some and none can be used."""
+        manifests = sorted(
+            map(decode_manifest, await self._claim.take()), key=lambda one: one.next_offset, reverse=True
+        )
+        problem: BrokerError | None = None
+        for manifest in manifests:
+            try:
+                parts = await self._read_parts(manifest)
+            except BrokerError as error:
+                # of an owner that was declared dead: its successor has deleted what only this manifest names
+                log.warning("join shard %d: snapshot at %d cannot be used: %s", self.shard, manifest.next_offset, error)
+                problem = problem or error
+                continue
+            for words in restore(shard, manifest, parts):
+                log.warning("join shard %d: %s", self.shard, words)
+            return manifest.next_offset
+        if problem is not None:
+            raise BrokerError(
+                f"join snapshot: none of {len(manifests)} of shard {self.shard} can be used, the newest: {problem} - "
+                f"restore the topic, or {WITHOUT}"
+            )
+        return None
+
+    async def _read_parts(self, manifest: Manifest) -> list[AnyPart]:
         parts: list[AnyPart] = []
+        self._stored = {}
         for topic in sorted({ref.topic for ref in manifest.parts}):
             refs = {ref.offset: ref for ref in manifest.parts if ref.topic == topic}
             for message in await self._log.read_at(topic, self.shard, refs):
@@ -111,9 +143,7 @@ class Snapshots:
                 if topic == self._blocks_topic and isinstance(part, BlockPart):
                     self._stored.setdefault((part.bucket_ms, part.start_ms), []).append(refs[message.offset])
                 await asyncio.sleep(0)  # gigabytes may be decoded here: the heartbeat must get its turn
-        for problem in restore(shard, manifest, parts):
-            log.warning("join shard %d: %s", self.shard, problem)
-        return manifest.next_offset
+        return parts
 
     async def _append(self, topic: str, part: bytes) -> PartRef:
         return PartRef(topic, await self._log.append(topic, self.shard, part), len(part))

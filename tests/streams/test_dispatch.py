@@ -229,13 +229,13 @@ async def test_after_a_pause_of_ours_time_waits_for_actions_again() -> None:
     log, clock = MemoryLog(), Clock()
 
     class Actions(Nothing):
-        taken = True
+        taken, stopped = True, False
         forgotten = 0
 
         async def is_taken(self) -> bool:
-            if self.taken is None:  # the process is stopped in the middle of asking
+            if self.stopped:  # the process is stopped in the middle of asking
                 clock.now_ms += 60_000
-                self.taken = True
+                self.stopped, self.taken = False, True
             return self.taken
 
         def forget(self) -> None:
@@ -255,7 +255,7 @@ async def test_after_a_pause_of_ours_time_waits_for_actions_again() -> None:
     clock.now_ms += 60_000
     assert (await look(), actions.forgotten) == (1, 2)
     clock.now_ms += 1_000
-    actions.taken = None  # type: ignore[assignment]  # see above
+    actions.stopped = True
     assert (await look(), actions.forgotten) == (1, 3), "the answer is of before the pause"
     clock.now_ms += 1_000
     assert await look() == 2
