@@ -263,6 +263,8 @@ async def _part(
     """A manifest whose greatest part is another one: changed, or not there. A reference is an array with the offset in
     its second place; with `topic` None, the topic in its first."""
     content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
+    if not content["parts"]:  # a shard without a cell yet; the others will do
+        return stored
     sized = []
     for ref in content["parts"]:
         where = topic or ref[0]
