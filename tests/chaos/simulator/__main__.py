@@ -1,10 +1,13 @@
 """Thousands of seeds, or one of them again.
 
-python -m tests.chaos.simulator --seeds 5000             progress, the failures with their seeds, status 1 if any
-python -m tests.chaos.simulator --seed 17 --trace        one seed, with everything that happened
-python -m tests.chaos.simulator --seeds 200 --only loop  one of the plays (plays.py)
-python -m tests.chaos.simulator --off NAME --seeds 200   with a protection switched off (protections.py): must fail
-python -m tests.chaos.simulator --awaits                 which awaits of the product the faults have not met
+    python -m tests.chaos.simulator --seeds 5000                progress, failures with their seeds, status 1 if any
+    python -m tests.chaos.simulator --seed 17 --trace           one seed, with everything that happened
+    python -m tests.chaos.simulator --only loop --odds zombies  one play (plays.py), one kind of trouble (faults.py)
+    python -m tests.chaos.simulator --off NAME                  without one protection (protections.py): must fail
+    python -m tests.chaos.simulator --protections --seeds 100   all of them in turn: each must be caught
+    python -m tests.chaos.simulator --awaits                    which awaits of the product the faults have not met
+
+A seed means the same in every process only while the code is the same.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from tests.chaos.simulator.await_points import coverage
+from tests.chaos.simulator.faults import ODDS
 from tests.chaos.simulator.plays import NAMES
-from tests.chaos.simulator.protections import PROTECTIONS, switched_off
-from tests.chaos.simulator.seeds import Tally, Wanted, run_many, run_seed
+from tests.chaos.simulator.protections import PROTECTIONS
+from tests.chaos.simulator.seeds import Tally, Wanted, all_caught, run_many, run_seed
 from tests.chaos.simulator.substitutes import installed
 from tests.chaos.simulator.world import Result
 
@@ -46,18 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="PLAY", help=f"of {', '.join(NAMES)}"
     )
     parser.add_argument("--off", nargs="+", choices=sorted(PROTECTIONS), default=(), metavar="NAME", help="protections")
+    parser.add_argument("--protections", action="store_true", help="switch each off in turn, and see it caught")
+    parser.add_argument("--odds", choices=ODDS, default="all", help=f"what goes wrong: {', '.join(ODDS)} (all)")
     parser.add_argument("--processes", type=int, default=0, metavar="N", help="at once (one for each processor)")
     parser.add_argument("--awaits", action="store_true", help="list the awaits that no fault has met")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object in the last line")
     given = parser.parse_args(argv)
-    wanted = Wanted(tuple(given.only), tuple(given.off))
+    wanted = Wanted(tuple(given.only), tuple(given.off), given.odds)
+    if given.protections:
+        return _protections(given.seeds)
     if given.seed is not None:
         return _one(given.seed, wanted, trace=given.trace)
     return _many(given, wanted)
 
 
 def _one(seed: int, wanted: Wanted, *, trace: bool) -> int:
-    with warnings.catch_warnings(), installed(), switched_off(wanted.off):
+    with warnings.catch_warnings(), installed():
         warnings.simplefilter("ignore", RuntimeWarning)
         logging.getLogger().setLevel(logging.INFO)
         logging.getLogger().addHandler(logging.NullHandler())
@@ -67,6 +75,19 @@ def _one(seed: int, wanted: Wanted, *, trace: bool) -> int:
     print(f"seed {seed}, {result.play}: {result.steps} steps, {result.virtual_s:.1f} s of virtual time")
     _tell(result)
     return 1 if result.problems else 0
+
+
+def _protections(most: int) -> int:
+    missed = 0
+    for found in all_caught(most=most):
+        what = PROTECTIONS[found.name].what
+        if found.seed is None:
+            missed += 1
+            console.print(f"{found.name:24} NOT CAUGHT by {found.tried} seeds: without it, {what}")
+        else:
+            plays = " ".join(PROTECTIONS[found.name].plays)
+            print(f"| {found.name} | {what} | {plays}, seed {found.seed} ({found.tried}.) | {found.problem[:110]} |")
+    return 1 if missed else 0
 
 
 def _many(given: argparse.Namespace, wanted: Wanted) -> int:

@@ -30,27 +30,22 @@ class AwaitPoint(NamedTuple):
         return f"{self.file}:{self.line} {self.function}"
 
 
-def waiting_at(tasks: Iterable[asyncio.Task[Any]]) -> list[AwaitPoint]:
-    """The innermost place in the product of each task that waits there."""
+def waiting_at(tasks: Iterable[asyncio.Task[Any]]) -> list[list[AwaitPoint]]:
+    """The places in the product where each task waits, from the outermost coroutine to the innermost."""
+    return [places for task in tasks if (places := _chain(task.get_coro()))]
+
+
+def _chain(awaited: Any) -> list[AwaitPoint]:
     found = []
-    for task in tasks:
-        point = _innermost(task.get_coro())
-        if point is not None:
-            found.append(point)
-    return found
-
-
-def _innermost(awaited: Any) -> AwaitPoint | None:
-    point = None
     while awaited is not None:
         frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
         code = getattr(awaited, "cr_code", None) or getattr(awaited, "ag_code", None)
         if frame is not None and code is not None:
             file = _product_file(code.co_filename)
             if file is not None and frame.f_lineno is not None:
-                point = AwaitPoint(file, frame.f_lineno, code.co_qualname)
+                found.append(AwaitPoint(file, frame.f_lineno, code.co_qualname))
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-    return point
+    return found
 
 
 @cache

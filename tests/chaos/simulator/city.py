@@ -120,7 +120,7 @@ class Records:
             self._number(source, partition)
             return chance.choice((b"", None, b"\xff\xfe", b"{", b"[1]", b'{"ts": 1}'))
         at_ms = event_ms - chance.randrange(self.disorder_ms)
-        if chance.random() < 0.04:
+        if chance.random() < 0.08:
             at_ms -= chance.randrange(10_000, 90_000)  # late, more often than not
         if chance.random() < 0.01:
             at_ms += YEAR_MS

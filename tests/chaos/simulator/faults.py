@@ -8,8 +8,8 @@ it is served and not answered. Requests find the few places that matter, steps a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
@@ -41,6 +41,7 @@ class Odds:
     faults: tuple[int, int] = (1, 5)
     kill: float = 5
     freeze: float = 3
+    duel: float = 1  # one is frozen long enough, and soon after it wakes its successor dies
     cut: float = 2
     leave: float = 1
     come: float = 1
@@ -56,9 +57,31 @@ class Odds:
 
     def weights(self) -> dict[str, float]:
         kinds = (
-            "kill", "freeze", "cut", "leave", "come", "clock", "broker_away", "store_away", "store_slow", "compact",
+            "kill", "freeze", "duel", "cut", "leave", "come", "clock", "broker_away", "store_away", "store_slow",
+            "compact",
         )  # fmt: skip
         return {kind: getattr(self, kind) for kind in kinds}
+
+
+NONE: Final = Odds(
+    faults=(0, 0), kill=1, freeze=0, duel=0, cut=0, leave=0, come=0, clock=0, broker_away=0, store_away=0, store_slow=0,
+    compact=0, kill_again=0, failing_producer=0, failing_insert=0, lagging=0,
+)  # fmt: skip
+_KILLS: Final = replace(NONE, faults=(3, 6), kill=10, kill_again=0.3)
+ODDS: Final[Mapping[str, Odds]] = {
+    "all": Odds(),
+    "none": replace(NONE, lagging=0.5),
+    "kills": _KILLS,
+    "recovery": replace(_KILLS, faults=(1, 3), kill_again=0.9),
+    "zombies": replace(_KILLS, kill=3, freeze=6, duel=8, cut=3, come=1, compact=3),
+    "members": replace(_KILLS, kill=1, leave=3, come=5, freeze=2),
+    "store": replace(_KILLS, kill=2, store_away=3, store_slow=2, failing_insert=0.4),
+    "clocks": replace(_KILLS, kill=2, clock=10),
+    "broker": replace(_KILLS, kill=1, broker_away=6, cut=4, compact=2, failing_producer=0.01),
+    "producers": replace(_KILLS, faults=(1, 3), kill=1, failing_producer=0.05),
+    "lags": replace(_KILLS, lagging=0.7),
+}
+"""Odds by name; "all" is a bit of everything."""
 
 
 @dataclass(slots=True)
@@ -130,6 +153,22 @@ class Faults:
         seconds = self._silence()
         self._strike("freeze", lambda process: process.freeze(seconds, self._why("freeze")))
 
+    def _duel(self) -> None:
+        """What a frozen owner writes when it wakes is what its successor's successor will find."""
+        chance = self.world.chance
+        seconds, after = self.session_s * chance.uniform(1.1, 3.0), chance.uniform(0.01, 1.0)
+
+        def begin(process: Process) -> None:
+            process.freeze(seconds, self._why("duel"))
+            self.world.at(self.world.loop.time() + seconds + after, self._kill_another, process)
+
+        self._strike("duel", begin)
+
+    def _kill_another(self, process: Process) -> None:
+        for other in self.world.workers:
+            if other is not process and not self.over:
+                other.kill(self._why("kill"))
+
     def _cut(self) -> None:
         seconds = self._silence()
         self._strike("cut", lambda process: process.cut_off(seconds, self._why("cut")))
@@ -179,6 +218,8 @@ class Faults:
         if process is not None:
             self._tell("leave", f"{process.name} is asked to stop")
             self.world.ask_to_stop(process)
+            if self.world.chance.random() < 0.3:  # and whoever asked has no patience
+                self.strike_at_step(process, self.world.chance.randrange(1, 60), lambda it: it.kill(self._why("kill")))
 
     def _come(self) -> None:
         self._tell("come", "one more worker")

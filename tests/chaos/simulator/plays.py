@@ -56,10 +56,9 @@ _ROLES: Final[dict[str, Roles]] = {
 _WEIGHTS: Final = {"street": 4, "history": 4, "loop": 3, "city": 2}
 
 
-def choose(chance: random.Random, *, only: Sequence[str] = NAMES, odds: Odds | None = None) -> Play:
+def choose(chance: random.Random, odds: Odds, *, only: Sequence[str] = NAMES) -> Play:
     name = chance.choices(list(only), [_WEIGHTS[name] for name in only])[0]
     roles = _ROLES[name]
-    odds = odds or Odds()
     detectors: tuple[Detector[Any], ...] = (Sums(),)
     if chance.random() < 0.2:
         detectors += (Waterlogging(),)

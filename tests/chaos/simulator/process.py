@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.simulator.await_points import AwaitPoint, waiting_at
+from tests.chaos.simulator.await_points import waiting_at
 from tests.chaos.simulator.calls import Threads
 
 if TYPE_CHECKING:
@@ -158,11 +158,7 @@ class Process:
 
     def _tell(self, what: str) -> None:
         trace = self.world.trace
-        points = self.waiting_at()
-        trace.hit(points)
-        trace.say(f"{self.name} {what}", [str(point) for point in points])
-
-    def waiting_at(self) -> list[AwaitPoint]:
-        """The awaits of the product at which its tasks are now."""
         self.tasks = [task for task in self.tasks if not task.done()]
-        return waiting_at(self.tasks)
+        places = waiting_at(self.tasks)
+        trace.hit(point for chain in places for point in chain)
+        trace.say(f"{self.name} {what}", [" <- ".join(map(str, reversed(chain))) for chain in places])

@@ -18,9 +18,9 @@ from typing import Final
 
 from tests.chaos.simulator.await_points import AwaitPoint
 from tests.chaos.simulator.checks import problems
-from tests.chaos.simulator.faults import Odds
+from tests.chaos.simulator.faults import ODDS
 from tests.chaos.simulator.plays import NAMES, choose
-from tests.chaos.simulator.protections import switched_off
+from tests.chaos.simulator.protections import PROTECTIONS, switched_off
 from tests.chaos.simulator.substitutes import installed
 from tests.chaos.simulator.world import Result, World, tidy
 
@@ -30,11 +30,11 @@ CHUNK: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to run: `only` names plays, `off` protections that are switched off."""
+    """What to run: `only` names plays, `off` protections that are switched off, `odds` is of faults.ODDS."""
 
     only: Sequence[str] = NAMES
     off: Sequence[str] = ()
-    odds: Odds | None = None
+    odds: str = "all"
 
 
 @dataclass(slots=True)
@@ -63,9 +63,10 @@ class Tally:
 def run_seed(seed: int, wanted: Wanted | None = None, *, loud: bool = False) -> Result:
     """One seed, with the substitutes in place already (`installed`)."""
     wanted = wanted or Wanted()
-    play = choose(random.Random(seed), only=wanted.only, odds=wanted.odds)
+    play = choose(random.Random(seed), ODDS[wanted.odds], only=wanted.only)
     world = World(seed, play, loud=loud)
-    before = world.run()
+    with switched_off(wanted.off):  # but not while it is checked
+        before = world.run()
     found = [*before, *problems(world), *world.trace.bugs]
     return Result(
         seed=seed, play=play.name, problems=found, told=world.faults.told, hits=world.trace.hits,
@@ -81,7 +82,6 @@ def run_here(seeds: Iterable[int], wanted: Wanted | None = None) -> Iterator[Res
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", RuntimeWarning)  # tasks of the dead were never awaited
         stack.enter_context(installed())
-        stack.enter_context(switched_off(wanted.off))
         logging.disable(logging.CRITICAL)
         gc.disable()
         gc.freeze()  # what is there already need not be looked at between runs
@@ -113,6 +113,33 @@ def run_many(seeds: range, wanted: Wanted, *, processes: int = 0, seconds: float
                 break
         for future in waiting:
             yield from future.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """The first seed that fails with a protection switched off; None when none of `tried` did."""
+
+    name: str
+    seed: int | None
+    tried: int
+    problem: str = ""
+
+
+def caught(name: str, *, most: int = 300, first: int = 1) -> Caught:
+    """Switch a protection off and run seeds until one fails."""
+    protection = PROTECTIONS[name]
+    wanted = Wanted(protection.plays, (name,), protection.odds)
+    for tried, result in enumerate(run_here(range(first, first + most), wanted), 1):
+        if result.problems:
+            return Caught(name, result.seed, tried, result.problems[0])
+    return Caught(name, None, most)
+
+
+def all_caught(*, most: int = 300, processes: int = 0) -> Iterator[Caught]:
+    """Each protection in turn, several at once."""
+    with ProcessPoolExecutor(processes or os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+        for future in [pool.submit(caught, name, most=most) for name in PROTECTIONS]:
+            yield future.result()
 
 
 def _chunk(seeds: range, wanted: Wanted) -> list[Result]:

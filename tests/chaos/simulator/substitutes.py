@@ -16,11 +16,18 @@ from unittest.mock import patch
 
 import deploy.worker
 import streams.archive
+import streams.archive_lanes
 import streams.backlog
 import streams.clickhouse
 import streams.dispatch
+import streams.dispatch_snapshots
+import streams.intake
 import streams.locate
+import streams.locate_sender
+import streams.loop_inputs
+import streams.shard_runner
 import streams.shard_store
+import streams.snapshots
 from schemas.kinds import load_kinds
 from streams.locate import LocateService
 from tests.chaos.simulator.clickhouse import SimClickHouseConnect
@@ -36,6 +43,19 @@ SLOWER: Final[tuple[tuple[ModuleType, str, float], ...]] = (
     (deploy.worker, "WATCH_S", 1.0),
 )
 """How often idle work looks around: in virtual time it costs as much as in real time, and finds as little."""
+
+SMALLER: Final[tuple[tuple[ModuleType, str, int], ...]] = (
+    (streams.shard_runner, "CATCH_UP_MESSAGES", 2),
+    (streams.archive_lanes, "BACKFILL_FRAMES", 2),
+    (streams.snapshots, "DELETE_EVERY", 3),
+    (streams.dispatch_snapshots, "DELETE_EVERY", 3),
+    (streams.dispatch_snapshots, "MOVE_BEYOND", 2),
+    (streams.intake, "MOST_WAITING", 4),
+    (streams.intake, "BATCH_RECORDS", 3),
+    (streams.loop_inputs, "TICKETS_IN_RECORD", 2),
+    (streams.locate_sender, "LETTERS_AT_ONCE", 1),
+)
+"""Limits, so that little data reaches them."""
 
 
 class SimTime:
@@ -102,6 +122,7 @@ def installed() -> Iterator[None]:
             (streams.backlog, "AIOKafkaAdminClient", SimAdmin),
             (streams.clickhouse, "clickhouse_connect", SimClickHouseConnect),
             *SLOWER,
+            *SMALLER,
         ):  # fmt: skip
             stack.enter_context(patch.object(place, name, value))
         yield

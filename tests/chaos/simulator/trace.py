@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from aiokafka.errors import KafkaError
 
@@ -31,7 +31,7 @@ class Trace:
             self.lines.append(f"{self._now():8.3f}  {what}")
             self.lines += [f"          at {line}" for line in more]
 
-    def hit(self, points: Sequence[AwaitPoint]) -> None:
+    def hit(self, points: Iterable[AwaitPoint]) -> None:
         """A fault has fallen while tasks were at these awaits."""
         self.hits.update(points)
 
