@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from schemas.raw import MAX_EVENT_MS, MIN_EVENT_MS
-from streams.words import load_byte, load_word, trailing_zeros
+from streams.words import as_int, load_byte, load_word, trailing_zeros
 from topology.jit import kernel
 
 ODD: Final = -1
@@ -141,11 +141,18 @@ def read_number(at: int) -> tuple[int, int, int]:
     at += count
     scale = 0
     if load_byte(at) == 0x2E:
-        fraction, scale = read_digits(at + 1)
-        if scale == 0 or count + scale > _MOST_DIGITS:
-            return 0, 0, ODD
-        mantissa = mantissa * _POWERS[scale] + fraction
-        at += 1 + scale
+        tenths = load_byte(at + 1) - 0x30
+        behind = load_byte(at + 2) - 0x30
+        if 0 <= tenths <= 9 and (behind < 0 or behind > 9) and count < _MOST_DIGITS:  # a constant, as in read_millis
+            mantissa = mantissa * 10 + tenths
+            scale = 1
+            at += 2
+        else:
+            fraction, scale = read_digits(at + 1)
+            if scale == 0 or count + scale > _MOST_DIGITS:
+                return 0, 0, ODD
+            mantissa = mantissa * _POWERS[scale] + fraction
+            at += 1 + scale
     byte = load_byte(at)
     if byte == 0x65 or byte == 0x45 or mantissa > _MOST_MANTISSA:
         return 0, 0, ODD
@@ -154,6 +161,67 @@ def read_number(at: int) -> tuple[int, int, int]:
             return 0, 0, ODD
         mantissa = -mantissa
     return mantissa, scale, at
+
+
+@kernel
+def _others(digits: np.uint64) -> np.uint64:
+    """High nibbles are set in the bytes of `digits` (a word less its zeros) that are no digit."""
+    return ((digits + _SIXES) | digits) & _HIGH_NIBBLES
+
+
+@kernel
+def _eight(digits: np.uint64) -> int:
+    """The value of a word of eight digits, the first one lowest (Lemire's eight-digit trick)."""
+    digits = (digits * np.uint64(2561)) >> np.uint64(8)
+    digits = ((digits & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
+    digits = ((digits & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
+    return as_int(digits)
+
+
+@kernel
+def read_millis(at: int) -> tuple[int, int, int]:
+    """`read_number`, quick for a time in milliseconds: 13 digits and no more.
+
+    That the usual lengths are constants here, and not what was counted, lets the processor go on with what follows
+    before it has counted: it is the chain of addresses that the scan waits for.
+    """
+    low = load_word(at) ^ _ZEROS
+    high = load_word(at + 8) ^ _ZEROS
+    if _others(low) == np.uint64(0) and low & np.uint64(0xFF) != np.uint64(0):
+        others = _others(high)
+        if others & np.uint64(0xFFFFFFFFFF) == np.uint64(0) and others & np.uint64(0xFF0000000000) != np.uint64(0):
+            byte = load_byte(at + 13)
+            if byte != 0x2E and byte != 0x65 and byte != 0x45:
+                return _eight(low) * 100_000 + _eight(high << np.uint64(24)), 0, at + 13
+    return read_number(at)
+
+
+@kernel
+def read_degrees(at: int) -> tuple[int, int, int]:
+    """`read_number`, quick for two or three digits, a point and six digits; see `read_millis`."""
+    whole = load_word(at) ^ _ZEROS
+    here = trailing_zeros(_others(whole)) >> 3
+    if here == 3:
+        return _read_fraction(at, whole << np.uint64(40), 3)
+    if here == 2:
+        return _read_fraction(at, whole << np.uint64(48), 2)
+    return read_number(at)
+
+
+@kernel
+def _read_fraction(at: int, whole: np.uint64, count: int) -> tuple[int, int, int]:
+    digits = load_word(at + count + 1) ^ _ZEROS
+    others = _others(digits)
+    if (
+        load_byte(at) != 0x30
+        and load_byte(at + count) == 0x2E
+        and others & np.uint64(0xFFFFFFFFFFFF) == np.uint64(0)
+        and others & np.uint64(0xFF000000000000) != np.uint64(0)
+    ):
+        byte = load_byte(at + count + 7)
+        if byte != 0x65 and byte != 0x45:
+            return _eight(whole) * 1_000_000 + _eight(digits << np.uint64(16)), 6, at + count + 7
+    return read_number(at)
 
 
 @kernel
