@@ -129,5 +129,12 @@ PROMISES: Final = (
     Promise(key="P8", title="broker restarted, killed, cut off", module="tests.chaos.p8_broker", seeds=3),
     Promise(key="P9", title="nothing grows in a soak", module="tests.chaos.p9_soak", seeds=1),
     Promise(key="P10", title="a bad snapshot is never silently wrong", module="tests.chaos.p10_snapshots", seeds=1),
+    Promise(
+        key="SIM",
+        title="the same in simulation, all of them",
+        module="tests.chaos.simulated",
+        seeds=20_000,
+        short_seeds=300,
+    ),
 )
 """In the order of running."""

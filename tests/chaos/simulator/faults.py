@@ -50,6 +50,7 @@ class Odds:
     store_away: float = 1
     store_slow: float = 1
     compact: float = 2
+    lose: float = 0  # what join and loop have stored of their state is gone
     kill_again: float = 0.3  # of those that were restarted, while they recover
     failing_producer: float = 0.004
     failing_insert: float = 0.08
@@ -58,7 +59,7 @@ class Odds:
     def weights(self) -> dict[str, float]:
         kinds = (
             "kill", "freeze", "duel", "cut", "leave", "come", "clock", "broker_away", "store_away", "store_slow",
-            "compact",
+            "compact", "lose",
         )  # fmt: skip
         return {kind: getattr(self, kind) for kind in kinds}
 
@@ -79,6 +80,7 @@ ODDS: Final[Mapping[str, Odds]] = {
     "clocks": replace(_KILLS, kill=2, clock=10),
     "broker": replace(_KILLS, kill=1, broker_away=6, cut=4, compact=2, failing_producer=0.01),
     "producers": replace(_KILLS, faults=(1, 3), kill=1, failing_producer=0.05),
+    "state": replace(_KILLS, kill=4, compact=4, lose=4, duel=2),
     "lags": replace(_KILLS, lagging=0.7),
 }
 """Odds by name; "all" is a bit of everything."""
@@ -256,6 +258,15 @@ class Faults:
         for log in self.world.broker.logs.values():
             if log.compacted:
                 log.compact()
+
+    def _lose(self) -> None:
+        """Manifests only: whatever they named is of no use without them. The archive's checkpoints are not made good
+        by its log, so they stay."""
+        self._tell("lose", "the stored state of join and loop is deleted")
+        for topic in (self.world.names.join_state, self.world.names.loop_state):
+            for log in self.world.broker.of(topic):
+                log.begin = log.end
+                log.records.clear()
 
     def _tell(self, kind: str, what: str) -> None:
         self.told[kind] += 1

@@ -32,12 +32,14 @@ class Fetcher:
         """Go on where the group's commits say, else at the beginning. False when another assignment came meanwhile."""
         assignment = self.member.assignment
         self.positions.clear()
+        found: dict[TopicPartition, int] = {}
         for place in sorted(places):
             committed = await self.member.committed(place)
             if self.member.assignment != assignment:
                 return False
             log = self.member.group.world.broker.log(place)
-            self.positions[place] = log.begin if committed is None else max(committed.offset, log.begin)
+            found[place] = log.begin if committed is None else max(committed.offset, log.begin)
+        self.positions.update(found)
         return True
 
     def take(self, place: TopicPartition, most: int) -> list[Record]:

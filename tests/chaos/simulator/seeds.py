@@ -25,7 +25,7 @@ from tests.chaos.simulator.substitutes import installed
 from tests.chaos.simulator.world import Result, World, tidy
 
 TIDY_EVERY: Final = 20
-CHUNK: Final = 25
+CHUNK: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
