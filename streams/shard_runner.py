@@ -146,11 +146,14 @@ class ShardRunner(Generic[C]):
 
     async def snapshot_due(self) -> None:
         """Snapshots of shards to which nothing comes any more: what they have taken in shall not be replayed, nor
-        stand as lag. Called about once a second."""
+        stand as lag. Nor shall a snapshot that failed stay unnoticed, with what was told before it. Called about once a
+        second."""
         for run in list(self._runs.values()):
-            if run.unacked and not run.busy.locked():
+            if not run.busy.locked():
                 async with run.busy:
-                    await self._snapshot_when_due(run)
+                    self._see_to_writing(run)
+                    if run.unacked:
+                        await self._snapshot_when_due(run)
 
     @property
     def busy(self) -> bool:
@@ -233,9 +236,7 @@ class ShardRunner(Generic[C]):
     async def _snapshot_when_due(self, run: ShardRun[C]) -> None:
         if not run.alive:
             return
-        if run.writing is not None and run.writing.done():
-            run.writing.result()  # a snapshot that cannot be written must stop the worker, not pile up events
-            run.writing = None
+        self._see_to_writing(run)
         age_s = time.monotonic() - run.written_at
         metrics.SNAPSHOT_AGE.labels(run.work.label).set(age_s)
         if age_s < self._snapshot_every_s:
@@ -245,6 +246,12 @@ class ShardRunner(Generic[C]):
         elif age_s > 10 * self._snapshot_every_s:
             # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
             await self._written(run)
+
+    def _see_to_writing(self, run: ShardRun[C]) -> None:
+        """A snapshot that cannot be written must stop the worker, not pile up events."""
+        if run.alive and run.writing is not None and run.writing.done():
+            run.writing.result()
+            run.writing = None
 
     async def _written(self, run: ShardRun[C]) -> None:
         """Wait until the snapshot being written is durable. One that was cancelled with its shard is no error."""

@@ -191,6 +191,20 @@ async def test_a_snapshot_that_cannot_be_written_stops_the_join_and_acknowledges
     assert not any(event.acked for event in events)
 
 
+async def test_a_snapshot_that_failed_is_noticed_although_no_frame_comes_any_more() -> None:
+    """With it fail the alerts before it: unnoticed, they would never be told."""
+    frames = all_frames()
+    log = await log_of(frames)
+    runner = make_runner(log, Alerts(), EVERY_FRAME)
+    await runner.handle(Event(frames[0], 0))
+    await settle()
+    log.fail_appends = 1000
+    await runner.handle(Event(frames[1], 1))
+    await settle()  # the second snapshot is refused
+    with pytest.raises(BrokerError, match="refused on purpose"):
+        await runner.snapshot_due()
+
+
 async def test_a_crash_between_parts_and_manifest_leaves_the_snapshot_before() -> None:
     frames = all_frames()
     log = await log_of(frames)
