@@ -9,7 +9,7 @@ The order need not be right for the rows to be right: what is out of order Click
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,48 +31,87 @@ def in_table_order(table: pa.Table) -> pa.Table:
 
     As they are when that does not fit 64 bits: cells of half a continent, or years in one batch.
     """
-    kind, kinds = _ranks(table["kind"])
-    source, _ = _ranks(table["source"])
+    kind, kind_ranks = _ranks(table["kind"])
+    source, source_ranks = _ranks(table["source"])
     event_at = table["event_at"].combine_chunks().view(pa.int64()).to_numpy()
     cell = table["cell"].combine_chunks().to_numpy()
-    hour = event_at // HOUR_MS
-    first_hour, first_cell = int(hour.min()), int(cell.min())
-    cell_bits = (int(cell.max()) - first_cell).bit_length()
-    hour_bits = (int(hour.max()) - first_hour).bit_length()
-    if kinds.bit_length() + hour_bits + cell_bits + _MS_BITS > 64:
+    first_hour, last_hour, first_cell, last_cell = _bounds(event_at, cell)
+    hour_bits = int(last_hour - first_hour).bit_length()
+    cell_bits = int(last_cell - first_cell).bit_length()
+    if len(kind_ranks).bit_length() + hour_bits + cell_bits + _MS_BITS > 64:
         return table
-    key = kind.astype(np.uint64) << np.uint64(hour_bits + cell_bits + _MS_BITS)
-    key |= (hour - first_hour).astype(np.uint64) << np.uint64(cell_bits + _MS_BITS)
-    key |= (cell - first_cell).astype(np.uint64) << np.uint64(_MS_BITS)
-    key |= (event_at - hour * HOUR_MS).astype(np.uint64)
+    key = np.empty(len(cell), dtype=np.uint64)
+    _fill_keys(kind, kind_ranks, event_at, cell, first_hour, first_cell, hour_bits, cell_bits, key)
     order = np.argsort(key)
     partition, offset = table["partition"].combine_chunks().to_numpy(), table["offset"].combine_chunks().to_numpy()
-    if not _settle_ties(order, key, source, partition, offset):
-        order = np.lexsort((offset, partition, source, key))
+    if not _settle_ties(order, key, source, source_ranks, partition, offset):
+        order = np.lexsort((offset, partition, source_ranks[source], key))
     return table.take(pa.array(order))
 
 
 def warm_up() -> None:
-    """Compile the kernel, before the group is joined: a second once per machine, then from numba's cache."""
-    one = np.zeros(1, dtype=np.int64)
-    _settle_ties(one, np.zeros(1, dtype=np.uint64), one, np.zeros(1, dtype=np.int32), one)
+    """Compile the kernels, before the group is joined: a second once per machine, then from numba's cache."""
+    row = pa.table(
+        {
+            "kind": pa.array(["k"]).dictionary_encode(),
+            "source": pa.array(["s"]).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.utf8())),
+            "event_at": pa.array([0], pa.timestamp("ms", tz="UTC")),
+            "cell": pa.array([0], pa.int64()),
+            "partition": pa.array([0], pa.int32()),
+            "offset": pa.array([0], pa.int64()),
+        }
+    )
+    in_table_order(row)
 
 
-def _ranks(column: pa.ChunkedArray) -> tuple[IntArray, int]:
-    """The place of each row's string among the column's distinct strings in byte order, and how many there are."""
-    codes = column.combine_chunks()
-    names = [name.encode() for name in codes.dictionary.to_pylist()]
+def _ranks(column: pa.ChunkedArray) -> tuple[npt.NDArray[Any], IntArray]:
+    """The codes of a column's rows, and of each code the place of its string among the others in byte order."""
+    coded = column.combine_chunks()
+    names = [name.encode() for name in coded.dictionary.to_pylist()]
     ranks = np.empty(len(names), dtype=np.int64)
     ranks[np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)] = np.arange(len(names))
-    found: IntArray = ranks[codes.indices.to_numpy()]
-    return found, len(names)
+    return coded.indices.to_numpy(), ranks
+
+
+@kernel
+def _bounds(event_at: IntArray, cell: IntArray) -> tuple[int, int, int, int]:
+    """The first and last hour, the least and greatest cell."""
+    first = last = event_at[0]
+    least = greatest = cell[0]
+    for row in range(1, len(cell)):
+        first = min(first, event_at[row])
+        last = max(last, event_at[row])
+        least = min(least, cell[row])
+        greatest = max(greatest, cell[row])
+    return first // HOUR_MS, last // HOUR_MS, least, greatest
+
+
+@kernel
+def _fill_keys(
+    kind: npt.NDArray[np.int32],
+    kind_ranks: IntArray,
+    event_at: IntArray,
+    cell: IntArray,
+    first_hour: int,
+    first_cell: int,
+    hour_bits: int,
+    cell_bits: int,
+    out: npt.NDArray[np.uint64],
+) -> None:
+    """Kind, hour, cell and moment of the hour, each in its bits, the kind in the highest."""
+    for row in range(len(out)):
+        hour = event_at[row] // HOUR_MS
+        key = (kind_ranks[kind[row]] << hour_bits) | (hour - first_hour)
+        key = (key << cell_bits) | (cell[row] - first_cell)
+        out[row] = np.uint64((key << _MS_BITS) | (event_at[row] - hour * HOUR_MS))
 
 
 @kernel
 def _settle_ties(
     order: IntArray,
     key: npt.NDArray[np.uint64],
-    source: IntArray,
+    source: npt.NDArray[np.int8],
+    source_ranks: IntArray,
     partition: npt.NDArray[np.int32],
     offset: IntArray,
 ) -> bool:
@@ -89,7 +128,7 @@ def _settle_ties(
             if key[before] != key[row]:
                 break
             if source[before] != source[row]:
-                behind = source[before] > source[row]
+                behind = source_ranks[source[before]] > source_ranks[source[row]]
             elif partition[before] != partition[row]:
                 behind = partition[before] > partition[row]
             else:

@@ -143,8 +143,11 @@ def _separated(table: pa.Table) -> Separated:
     is_ticket = _is_source(table, Source.TICKETS)
     touched = is_ticket
     if extra.null_count < len(extra):
-        hit = pc.match_substring_regex(extra, _PERSONAL_PATTERN).fill_null(False)
-        touched = is_ticket | hit.to_numpy(zero_copy_only=False)
+        others = np.flatnonzero(extra.is_valid().to_numpy(zero_copy_only=False) & ~is_ticket)
+        if len(others):
+            hit = pc.match_substring_regex(extra.take(pa.array(others)), _PERSONAL_PATTERN)
+            touched = is_ticket.copy()
+            touched[others] = hit.to_numpy(zero_copy_only=False)
     at = np.flatnonzero(touched)
     if not len(at):
         return Separated(table, TICKETS.empty_table(), PERSONAL.empty_table())
