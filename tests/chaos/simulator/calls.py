@@ -8,6 +8,7 @@ over whenever it waits, so that its process may die or freeze there, too.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -89,9 +90,7 @@ class WaitingCall:
         self._func = func
         self._args = args
         self._done = done
-        self._mine = threading.Semaphore(0)
-        self._loops = threading.Semaphore(0)
-        self._thread: threading.Thread | None = None
+        self._worker: _Worker | None = None
         self._finished = False
         self._dying = False
 
@@ -99,43 +98,66 @@ class WaitingCall:
         """Let the thread run until it waits again or ends."""
         if self._finished:
             return
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._process.context.copy().run, args=(self._run,), name="simulated", daemon=True
-            )
-            self._thread.start()
-        else:
-            self._mine.release()
-        assert self._loops.acquire(timeout=HANDOVER_S), "a simulated thread does not hand over"
-        self._look()
+        if self._worker is None:
+            self._worker = _IDLE.pop() if _IDLE else _Worker()
+            self._worker.call = self
+        worker = self._worker
+        worker.mine.release()
+        assert worker.loops.acquire(timeout=HANDOVER_S), "a simulated thread does not hand over"
+        self._look(worker)
 
-    def _look(self) -> None:
-        """The thread has handed over, or ended."""
-        if self._finished and not self._dying:
-            self._done(self)
+    def _look(self, worker: _Worker) -> None:
+        """The thread has handed over, or the call is over."""
+        if self._finished:
+            _IDLE.append(worker)
+            if not self._dying:
+                self._done(self)
 
     def wait(self) -> None:
         """In the thread: hand over; returns when somebody calls `go_on`."""
-        self._loops.release()
-        self._mine.acquire()
+        assert self._worker is not None
+        self._worker.loops.release()
+        self._worker.mine.acquire()
         if self._dying:
             raise ProcessDied
 
     def die(self) -> None:
         self._dying = True
-        if self._thread is not None and not self._finished and threading.current_thread() is not self._thread:
+        if self._worker is not None:
             self.go_on()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """In the thread."""
         CALL.call = self
         try:
-            self.result = self._func(*self._args)
+            self.result = self._process.context.copy().run(self._func, *self._args)
         except ProcessDied:
-            pass
+            self.error = None
         except Exception as problem:
             self.error = problem
         self._finished = True
-        self._loops.release()
+
+
+class _Worker:
+    """A real thread, for one call after the other: making one costs more than a call does."""
+
+    def __init__(self) -> None:
+        self.call: WaitingCall | None = None
+        self.mine = threading.Semaphore(0)
+        self.loops = threading.Semaphore(0)
+        threading.Thread(target=self._run, name="simulated", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.mine.acquire()
+            assert self.call is not None
+            self.call.run()
+            self.call = None
+            self.loops.release()
+
+
+_IDLE: Final[list[_Worker]] = []
+os.register_at_fork(after_in_child=_IDLE.clear)  # threads do not survive it
 
 
 class _Current(threading.local):

@@ -11,7 +11,6 @@ from aiokafka import TopicPartition
 
 from schemas.dead_letter import decode_dead_letter
 from schemas.incident import IncidentChange, decode_incident, encode_incident
-from schemas.incident_types import load_incident_types
 from schemas.loop_record import NO_OFFSET, LoopKind, LoopRecord, decode_loop_record
 from schemas.notification import encode_notification
 from schemas.observation import decode_frame
@@ -19,6 +18,7 @@ from schemas.sources import Source
 from streams.loop_core import LoopCore
 from streams.loop_hash import verify_payloads
 from tests.chaos.simulator import city
+from tests.chaos.simulator.worker import incident_types
 
 if TYPE_CHECKING:
     from tests.chaos.simulator.world import World
@@ -85,7 +85,7 @@ def _output_problems(world: World) -> Iterator[str]:
     names = world.names
     place = TopicPartition(names.loop, 0)
     committed = world.group("tongguan-dispatch").committed.get(place)
-    core = LoopCore(city.city(), load_incident_types(), world.config.dispatch)
+    core = LoopCore(city.city(), incident_types(), world.config.dispatch)
     wanted: list[bytes] = []
     must = 0
     for offset, record in enumerate(loop_records(world)):

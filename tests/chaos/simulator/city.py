@@ -22,15 +22,17 @@ from topology.grid import morton_encode
 from topology.shards import Shards
 
 START_MS: Final = 1_782_864_000_000  # 2026-07-01 08:00 in the city, on a minute
-EPOCH_MS: Final = START_MS + 1_800_000
-"""What all clocks show when a run begins: event time lies behind, as in a log that is being caught up with."""
+EPOCH_MS: Final = START_MS + 14_400_000
+"""What all clocks show when a run begins: event time lies behind, as in a log that is being caught up with, and so far
+that a clock may jump back some hours without a record seeming to come from the future."""
 PARTITIONS: Final = {Source.READINGS: 2, Source.CAMERA_EVENTS: 1, Source.TICKETS: 1}
 SHARDS: Final = 2
-CLOSER_MS: Final = 400_000
+CLOSER_MS: Final = 150_000
 """How long after all others each partition's last record is: it brings every window before it to an end."""
-MINUTES: Final = 4  # of event time that pass while records come
+MINUTES: Final = 3  # of event time that pass while records come
 YEAR_MS: Final = 365 * 86_400_000
 URGENT: Final = "fire"
+BEAT_S: Final = 1.0
 
 Where = tuple[Source, int]
 
@@ -76,13 +78,15 @@ def _centre(cell: int) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class Records:
-    """`count` records and the closers, over `lasting_s` of virtual time."""
+    """`count` records and the closers, over `lasting_s` of virtual time. `beats`: no partition is ever quiet for long,
+    and all of them come in time."""
 
     chance: random.Random
     count: int
     lasting_s: float
     disorder_ms: int = 4_000
     hostile: float = 0.03
+    beats: bool = False
     lag_s: dict[Where, float] = field(default_factory=dict)
     """Partitions whose producers are so late: what they bring has happened before."""
     _next: dict[Where, int] = field(default_factory=dict)
@@ -91,7 +95,7 @@ class Records:
         found = list(self._arrivals())
         found += [
             Arrival(
-                self.lasting_s + self.lag_s.get((source, partition), 0.0), source, partition,
+                self.lasting_s + 0.5 + self.lag_s.get((source, partition), 0.0), source, partition,
                 [self._record(source, partition, START_MS + MINUTES * 60_000 + CLOSER_MS)],
             )
             for source, count in PARTITIONS.items()
@@ -113,6 +117,9 @@ class Records:
             event_ms = START_MS + int(progress * MINUTES * 60_000)
             values = [self._one(*where, event_ms) for _ in range(size)]
             yield Arrival(at[where] + self.lag_s.get(where, 0.0), *where, values)
+            for quiet in [other for other in wheres if self.beats and at[other] < progress * self.lasting_s - BEAT_S]:
+                at[quiet] = progress * self.lasting_s
+                yield Arrival(at[quiet], *quiet, [self._record(*quiet, event_ms)])
 
     def _one(self, source: Source, partition: int, event_ms: int) -> bytes | None:
         chance = self.chance

@@ -230,6 +230,10 @@ class Faults:
     def _clock(self) -> None:
         chance = self.world.chance
         step_ms = chance.choice((-HOUR_MS, HOUR_MS, -1_500, 1_500))
+        if chance.random() < 0.3:
+            self.world.broker.clock_ahead_ms += step_ms
+            self._tell("clock", f"the clock of the broker jumps by {step_ms // 1000} s")
+            return
         host = chance.choice(self.world.hosts)
         host.clock_ahead_ms += step_ms
         self._tell("clock", f"the clock of {host.name} jumps by {step_ms // 1000} s")

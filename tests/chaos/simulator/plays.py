@@ -31,7 +31,9 @@ class Play:
     detectors: tuple[Detector[Any], ...] = field(default_factory=lambda: (Sums(),))
     odds: Odds = field(default_factory=Odds)
     idle_after_s: float = 120.0
-    """Long enough for no source to be called idle; shorter, and alerts depend on that day's clock (design.md 3.3)."""
+    """Long enough for no source to be called idle; shorter, and alerts depend on that day's clock (design.md 3.3),
+    unless each partition has its `beats`: then a source that is called idle is a fault of ours."""
+    beats: bool = False
     ticker: bool = False
     """The loop's own clock, instead of ticks that come by topic."""
     shuffle: bool = False
@@ -43,7 +45,7 @@ class Play:
     @property
     def exact(self) -> bool:
         """Whether alerts follow from the raw log alone."""
-        return self.idle_after_s > 60
+        return self.idle_after_s > 60 or self.beats
 
 
 NAMES: Final = ("street", "history", "loop", "city")
@@ -62,6 +64,7 @@ def choose(chance: random.Random, odds: Odds, *, only: Sequence[str] = NAMES) ->
     detectors: tuple[Detector[Any], ...] = (Sums(),)
     if chance.random() < 0.2:
         detectors += (Waterlogging(),)
+    idle = chance.choices(("never", "when quiet", "but never quiet"), (70, 15, 15))[0]
     return Play(
         name=name,
         workers=_workers(chance, roles),
@@ -69,7 +72,8 @@ def choose(chance: random.Random, odds: Odds, *, only: Sequence[str] = NAMES) ->
         scripted=16 if name == "loop" else 0,
         detectors=detectors,
         odds=odds,
-        idle_after_s=3.0 if chance.random() < 0.15 else 120.0,
+        idle_after_s=120.0 if idle == "never" else 3.5,
+        beats=idle == "but never quiet",
         ticker=chance.random() < 0.3,
         shuffle=chance.random() < 0.5,
     )

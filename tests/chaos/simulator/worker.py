@@ -30,13 +30,13 @@ class SimConfig(TongguanConfig):
     """The configuration of a run. What a real worker reads from files at its start is read once."""
 
     def incident_types(self) -> IncidentTypes:
-        return _incident_types()
+        return incident_types()
 
     def load_city(self) -> Any:
         return city.city()
 
 
-_incident_types = cache(load_incident_types)
+incident_types = cache(load_incident_types)
 
 
 class SimWorker(deploy.worker._Worker):

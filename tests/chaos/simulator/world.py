@@ -215,7 +215,8 @@ class World:
     def _script(self) -> None:
         play = self.play
         if play.records:
-            records = city.Records(self.chance, play.records, play.lasting_s, lag_s=self._late_producers())
+            lag_s = {} if play.beats else self._late_producers()
+            records = city.Records(self.chance, play.records, play.lasting_s, lag_s=lag_s, beats=play.beats)
             for arrival in records.arrivals():
                 self.at(arrival.at_s, self._arrives, arrival)
         if play.scripted:
