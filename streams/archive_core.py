@@ -50,7 +50,7 @@ class ArchiveSettings(BaseModel):
     batch_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 64 * 1024 * 1024
     """Bytes of frames that make a batch full: the memory bound, per shard."""
     batch_seconds: Annotated[float, Field(gt=0, le=300)] = 1.0
-    """Longest time that anything waits for its batch to fill."""
+    """Longest time that anything waits for its batch to fill; five times that while frames come that are old."""
     record_batch: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     """Alerts or dead letters that make a batch full."""
     buffer_frames: Annotated[int, Field(ge=2, le=4096)] = 32

@@ -39,6 +39,7 @@ from streams.archive_core import (
 from streams.clickhouse import Store, StoreThread
 from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
+from streams.steady_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ WITHOUT: Final = (
     "delete its records to go on from the committed offset; rows of the last batch may then come twice, which the "
     "views hide and the roll-ups count"
 )
+OLD_AFTER: Final = 2
+"""A frame older than so many times `batch_seconds` when it comes says that we are behind."""
+BEHIND_WAITS: Final = 5
+"""Then a batch may take so many times `batch_seconds` to fill. Small inserts cost more, most of it in merges (1.8 us a
+row by 50 thousand, 1.3 by 200 thousand), so that whoever is behind for want of a core would fall behind further."""
 RETRY_PAUSE_S: Final = 1.0  # between attempts to read or write the checkpoint while Kafka is away
 
 
@@ -73,6 +79,7 @@ class Lane(ABC):
         self._settings = settings
         self._lock = asyncio.Lock()
         self._waiting_since: float | None = None
+        self._behind = False  # what came last is old: we are catching up
         self._unacked: list[Callable[[], object]] = []
 
     async def accept(self, delivery: Delivery) -> None:
@@ -84,8 +91,10 @@ class Lane(ABC):
                     await self._write()
 
     async def flush_if_due(self, now: float) -> None:
-        """Write what has waited for `batch_seconds`. Called about ten times a second; `now` is time.monotonic()."""
-        due = self._waiting_since is not None and now - self._waiting_since >= self._settings.batch_seconds
+        """Write what has waited for `batch_seconds`, or longer while we are behind. Called about ten times a second;
+        `now` is time.monotonic()."""
+        patience_s = self._settings.batch_seconds * (BEHIND_WAITS if self._behind else 1)
+        due = self._waiting_since is not None and now - self._waiting_since >= patience_s
         if due and not self._lock.locked():
             await self.flush()
 
@@ -161,6 +170,7 @@ class FrameLane(Lane):
         self._first_unwritten: int | None = None  # where to begin when there is no checkpoint; None: with what comes
 
     async def _take(self, delivery: Delivery) -> None:
+        self._behind = wall_ms() - delivery.timestamp_ms > OLD_AFTER * 1000 * self._settings.batch_seconds
         if self._first_unwritten is None:
             self._first_unwritten = delivery.offset
         try:

@@ -18,6 +18,7 @@ from streams.archive_core import ArchiveSettings
 from streams.archive_lanes import Delivery, FrameLane, RecordLane
 from streams.clickhouse import Store, StoreThread, parse_address
 from streams.shard_store import ShardStore
+from streams.steady_clock import wall_ms
 from tests.support.archive_frames import T0_MS, cover, frame, reading_frame, row
 from tests.support.memory_log import MemoryLog
 
@@ -77,11 +78,13 @@ class World:
         for payload in frames:
             await self.log.append(TOPIC, 0, payload)
 
-    async def feed(self, lane: FrameLane, first: int | None = None, last: int | None = None) -> None:
-        """Deliver what Kafka has from the committed offset on, as Faust would."""
+    async def feed(
+        self, lane: FrameLane, first: int | None = None, last: int | None = None, at_ms: int = T0_MS
+    ) -> None:
+        """Deliver what Kafka has from the committed offset on, as Faust would; by its time, `at_ms`, long ago."""
         begin = self.committed if first is None else first
         for message in await self.log.read_range(TOPIC, 0, begin, 10**9 if last is None else last):
-            await lane.accept(Delivery(message.offset, message.value, T0_MS, self._ack(message.offset)))
+            await lane.accept(Delivery(message.offset, message.value, at_ms, self._ack(message.offset)))
 
     def _ack(self, offset: int) -> Callable[[], object]:
         def ack() -> None:
@@ -120,11 +123,22 @@ async def test_frames_wait_until_a_batch_is_full_and_are_acknowledged_after_it_i
 async def test_what_waits_is_written_when_its_time_has_come_and_not_before(world: World) -> None:
     await world.produce(reading_frame(0, 1))
     lane = world.lane(ArchiveSettings(batch_seconds=100))
-    await world.feed(lane)
+    await world.feed(lane, at_ms=wall_ms())
     now = asyncio.get_running_loop().time()
     await lane.flush_if_due(now + 50)
     assert not world.store.offsets
     await lane.flush_if_due(now + 101)
+    assert world.store.offsets == [0, 1]
+
+
+async def test_a_batch_may_fill_longer_while_frames_come_that_are_old_already(world: World) -> None:
+    await world.produce(reading_frame(0, 1))
+    lane = world.lane(ArchiveSettings(batch_seconds=100))
+    await world.feed(lane, at_ms=wall_ms() - 210_000)
+    now = asyncio.get_running_loop().time()
+    await lane.flush_if_due(now + 450)
+    assert not world.store.offsets
+    await lane.flush_if_due(now + 501)
     assert world.store.offsets == [0, 1]
 
 
