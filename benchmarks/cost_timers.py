@@ -53,7 +53,10 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "frames: the rest of a flush": ("streams.locate_core:Locator.flush",),
     "produce: batch and its checksum": ("streams.frame_batch:FrameBatch._build",),
     "produce: request": ("aiokafka.producer.sender:SendProduceReqHandler.do",),
-    "produce: into the socket": ("streams.kafka_wire:Wire.writelines", "asyncio.streams:StreamWriter.write",),
+    "produce: into the socket": (
+        "streams.kafka_wire:Wire.writelines",
+        "asyncio.streams:StreamWriter.write",
+    ),
     "fetch of frames: checksum, records": ("aiokafka.consumer.fetcher:FetchResult.getall",),
     "join: frame opened": ("streams.join_core:decode_frame",),
     "join: rows prepared": ("streams.join_core:_prepare", "streams.join_core:_codes"),
