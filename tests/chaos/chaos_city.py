@@ -27,7 +27,7 @@ from aiokafka.errors import KafkaError
 from kafka import KafkaAdminClient
 
 from deploy.store import open_store
-from schemas.action import ActionName, ActionRecord, Role, encode_action
+from schemas.action import ActionName, ActionRecord, encode_action
 from schemas.dead_letter import decode_dead_letter
 from schemas.incident import decode_incident
 from schemas.sources import Source
@@ -40,9 +40,9 @@ from tests.chaos.loop_check import Message, Told, loop_problems
 from tests.chaos.zygote import Zygote
 from tests.live.support import small_city
 from tests.live.support.city_run import ALERTS_PARTITIONS, CityRun
+from tests.live.support.loop_run import SESSION_S, WORK
 from tests.live.support.small_city import Record
 
-SESSION_S: Final = 3.0
 RECORDS_PER_S: Final = 8.0  # of event time: five minutes, and so five windows, in 2,400 records
 FUTURE_BOUND_MS: Final = 2 * small_city.CLOSER_MS  # closers are an hour ahead
 BEFORE_NOW_MS: Final = 400_000
@@ -55,17 +55,6 @@ IDENTITY: Final = {
     "notifications": "notification_id", "actions": "partition, offset", "tickets": "partition, offset",
     "personal_fields": "topic, partition, offset, field",
 }  # fmt: skip
-WORK: Final = (
-    (ActionName.DISPATCH, Role.DISPATCHER, "d-1"),
-    (ActionName.ACCEPT, Role.HANDLER, "h-1"),
-    (ActionName.START, Role.HANDLER, "h-1"),
-    (ActionName.CLOSE, Role.OPERATOR, "o-1"),  # refused: not verified
-    (ActionName.FINISH, Role.HANDLER, "h-1"),
-    (ActionName.VERIFY_PASS, Role.VERIFIER, "h-1"),  # refused: who handled it
-    (ActionName.VERIFY_PASS, Role.VERIFIER, "v-1"),
-    (ActionName.CLOSE, Role.OPERATOR, "o-1"),
-)
-"""What is asked of an incident, step by step."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ Both decoders are guided: the reference, and the kernels of the JSON scan as pla
 plain_words.py). Each input is one record; its first byte says of which source. Held: the reference answers with a row
 or with a BadRecord whose words can be written; what the scan takes is bit for bit what the reference makes of it, and
 it reads nothing beyond its arrays. What breaks this is left in the current folder as `crash-...`, and belongs into
-tests/chaos/test_findings.py. An empty corpus is begun with records of hostile.py.
+a test beside the decoder's. An empty corpus is begun with records of hostile.py.
 
     python -m tests.chaos.fuzz_decode --plain 2000 --seed 1      as many records of hostile.py, without atheris
 """

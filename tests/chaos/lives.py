@@ -11,9 +11,10 @@ from typing import Any, Final, Self
 
 from streams.tasks import end
 from tests.chaos import crash_points
-from tests.chaos.chaos_city import SESSION_S, ChaosCity
+from tests.chaos.chaos_city import ChaosCity
 from tests.chaos.chaos_worker import ALL_ROLES, ChaosWorker
 from tests.chaos.crash_points import CrashPoint
+from tests.live.support.loop_run import SESSION_S
 
 PATIENCE_S: Final = 8.0  # for a crash point; one that has not come by then is replaced by a kill
 KILLED: Final = -int(signal.SIGKILL)

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.chaos.campaign import Stage, run_seeds
-from tests.chaos.chaos_city import SESSION_S, ChaosCity
+from tests.chaos.chaos_city import ChaosCity
 from tests.chaos.chaos_worker import ChaosWorker
 from tests.chaos.lives import complaints
 from tests.chaos.promises import Given, Outcome
+from tests.live.support.loop_run import SESSION_S
 from tests.live.support.small_city import Record
 
 WORKERS: Final = 3

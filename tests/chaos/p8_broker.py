@@ -20,10 +20,11 @@ from typing import Final
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.kafka import LocalKafka
 from streams.tasks import end
-from tests.chaos.chaos_city import SESSION_S, ChaosCity
+from tests.chaos.chaos_city import ChaosCity
 from tests.chaos.chaos_worker import ChaosWorker
 from tests.chaos.promises import Given, Outcome
 from tests.chaos.proxy import LOOPBACK, Proxy, Weather
+from tests.live.support.loop_run import SESSION_S
 
 RECORDS: Final = 2_400
 LASTING_S: Final = 40.0

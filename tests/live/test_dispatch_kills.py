@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from schemas.action import ActionName, Role
 from schemas.alert import Action
 from schemas.incident import IncidentChange, State
 from schemas.loop_record import LoopKind, LoopRecord
@@ -17,22 +16,12 @@ from schemas.sources import Source
 from streams.loop_core import LoopCore
 from streams.loop_inputs import ticket_records
 from tests.live.support.city_worker import CityWorker
-from tests.live.support.loop_run import LoopRun
+from tests.live.support.loop_run import WORK, LoopRun
 
 pytestmark = pytest.mark.live
 
 ALERTS = 24
 TICKETS = 24
-WORK = (
-    (ActionName.DISPATCH, Role.DISPATCHER, "d-1"),
-    (ActionName.ACCEPT, Role.HANDLER, "h-1"),
-    (ActionName.START, Role.HANDLER, "h-1"),
-    (ActionName.CLOSE, Role.OPERATOR, "o-1"),  # refused: not verified
-    (ActionName.FINISH, Role.HANDLER, "h-1"),
-    (ActionName.VERIFY_PASS, Role.VERIFIER, "h-1"),  # refused: who handled it
-    (ActionName.VERIFY_PASS, Role.VERIFIER, "v-1"),
-    (ActionName.CLOSE, Role.OPERATOR, "o-1"),
-)
 
 
 async def test_kill_9_at_random_moments_leaves_every_incident_as_if_nothing_had_happened(

@@ -31,6 +31,17 @@ from tests.support.ticket_frames import PlacedTicket, ticket_frame
 PARTITIONS: Final = 2
 WITHIN_S: Final = 120.0  # a machine that does much else starts a worker in half a minute
 SESSION_S: Final = 3.0
+WORK: Final = (
+    (ActionName.DISPATCH, Role.DISPATCHER, "d-1"),
+    (ActionName.ACCEPT, Role.HANDLER, "h-1"),
+    (ActionName.START, Role.HANDLER, "h-1"),
+    (ActionName.CLOSE, Role.OPERATOR, "o-1"),  # refused: not verified
+    (ActionName.FINISH, Role.HANDLER, "h-1"),
+    (ActionName.VERIFY_PASS, Role.VERIFIER, "h-1"),  # refused: who handled it
+    (ActionName.VERIFY_PASS, Role.VERIFIER, "v-1"),
+    (ActionName.CLOSE, Role.OPERATOR, "o-1"),
+)
+"""What is asked of an incident, step by step."""
 Place = tuple[str, int, int]
 """topic, partition, offset"""
 
