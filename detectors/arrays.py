@@ -16,8 +16,8 @@ def measured(values: Floats) -> Floats:
 
 
 def counted(values: Floats) -> Floats:
-    """Counts with NaN as 0."""
-    return np.clip(np.nan_to_num(values, nan=0.0, posinf=BEYOND_MEASURE, neginf=0.0), 0.0, BEYOND_MEASURE)
+    """Counts with NaN, and what is below 0, as 0."""
+    return np.where(values > 0.0, np.minimum(values, BEYOND_MEASURE), 0.0)
 
 
 def noisy_or(trusts: Iterable[tuple[float, Floats]]) -> Floats:

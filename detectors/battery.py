@@ -127,6 +127,31 @@ def check_verdicts_have_the_right_form(detector: AnyDetector) -> None:
             _check_form(detector, detector.judge(random_view(detector, seed=seed, state=verdicts.state)), CELLS)
 
 
+def check_nothing_raises_behind_its_screens(detector: AnyDetector) -> None:
+    """The join shows ``judge`` only cells that have reached a screen, and those where something stands."""
+    if detector.screens is None:
+        return
+    for seed in range(SEED, SEED + 5):
+        view = random_view(detector, seed=seed)
+        reached = np.zeros(CELLS, dtype=np.bool_)
+        for screen in detector.screens:
+            value = view.ring(screen.feature, screen.rings)
+            reached |= value >= screen.bound if screen.above else value <= screen.bound
+        raised = _raised(detector.judge(view))
+        behind = raised[~reached[raised]]
+        _expect(behind.size == 0, f"cells {behind[:5]} raise without having reached any of {detector.screens}")
+
+
+def check_judging_in_bulk_is_judging_each(detector: AnyDetector) -> None:
+    """The same verdicts for pairs of detectors and cells, in any mixture."""
+    if detector.bulk_type is None:
+        return
+    view, rings = random_view(detector), detector.rings
+    which = np.random.default_rng(SEED).integers(0, 3, CELLS)
+    bulk = detector.bulk_type([detector, detector, detector])
+    _expect_equal(detector.judge(view), bulk.judge(which, lambda name: view.ring(name, rings)), "judging in bulk")
+
+
 def check_only_declared_data_are_read(detector: AnyDetector) -> None:
     """ArrayView refuses features, rings and buckets beyond the declaration; here on the quiet and on the busy path."""
     for view in (ArrayView(detector, 4), random_view(detector)):
@@ -169,6 +194,8 @@ CHECKS: tuple[Callable[[AnyDetector], None], ...] = (
     check_missing_data_never_raises,
     check_odd_numbers_are_safe,
     check_verdicts_have_the_right_form,
+    check_nothing_raises_behind_its_screens,
+    check_judging_in_bulk_is_judging_each,
     check_only_declared_data_are_read,
     check_each_raise_explains_itself,
     check_each_other_verdict_explains_itself,

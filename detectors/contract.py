@@ -13,7 +13,7 @@ Severity runs from 1 to 4, 4 worst: the four levels of Chinese emergency plans, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -31,6 +31,9 @@ Ints = npt.NDArray[np.int64]
 MAX_SEVERITY = 4
 NO_DATA = "no_data"
 """Reason of an alert that was cleared because its cell could not be judged for too long."""
+RETIRED = "retired"
+"""Reason of an alert that was cleared because its detector, in that version, is not configured any more."""
+OWN_REASONS = (NO_DATA, RETIRED)
 
 S = TypeVar("S")
 
@@ -120,6 +123,41 @@ class Hysteresis:
         if problems:
             raise SettingsError(problems)
 
+    @property
+    def always(self) -> bool:
+        return self.update == "always"
+
+    def at(self, position: Ints) -> "Hysteresis":
+        """The same for every slot; see `detectors.hysteresis.Pace`."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A bound that a feature must have reached in a cell before that cell can be raised there.
+
+    ``above``: the value is at least ``bound``; otherwise it is at most ``bound``. A cell without data never reaches a
+    bound. ``rings`` other than 0 only in a detector that is judged in bulk.
+    """
+
+    feature: str
+    bound: float
+    above: bool = True
+    rings: int = 0
+
+
+class Bulk(Protocol):
+    """Many detectors of one class, judged as one: pairs of a detector and a cell, whatever their number."""
+
+    def judge(self, which: Ints, read: Callable[[str], Floats]) -> Verdicts:
+        """The verdicts of n pairs; ``which`` int64[n] says whose settings count, by its number in the bulk.
+
+        ``read(name)`` gives each pair its own detector's feature of that name at its cell, float64[n], merged over that
+        detector's ``rings``. The verdict must be the one that the detector's own ``judge`` gives, and depend on
+        nothing else.
+        """
+        ...
+
 
 class CellView(Protocol):
     """What a detector may read about the ``n`` active cells of a shard at the end of one bucket. Read only.
@@ -176,6 +214,9 @@ class Detector(ABC, Generic[S]):
     """Settings as a configuration would write them, for the sample file and the battery; needed only where a setting
     has no default."""
     state_lanes: int = 0
+    bulk_type: ClassVar[type[Any] | None] = None
+    """A ``Bulk`` that is made of a sequence of instances of the class. Each of them must then have exactly one entry in
+    ``screens`` and read features over windows and rings only; a thousand of them cost little more than ten."""
     settings: S
 
     def __init__(self, settings: S | None = None, *, name: str | None = None) -> None:
@@ -203,9 +244,19 @@ class Detector(ABC, Generic[S]):
         """Length of the buckets that are judged."""
         return self.features[0].bucket_ms
 
+    @property
+    def screens(self) -> tuple[Screen, ...] | None:
+        """Bounds of which at least one is reached wherever the verdict is RAISE; None if that cannot be said.
+
+        The join then hands ``judge`` only the cells that have reached one, and those with an alert or a count of
+        buckets. For detectors without state lanes. The battery checks that nothing raises behind its screens.
+        """
+        return None
+
     @abstractmethod
     def judge(self, view: CellView) -> Verdicts:
-        """Judge all cells of the view. Called once per bucket.
+        """Judge all cells of the view: those where one of the detector's features has data in its window, or where
+        something stands. Called once per bucket, unless there is no such cell.
 
         Must be a pure function of the view: no clock, no I/O, nothing kept on ``self``, no array of the view changed,
         no Python loop over cells; and a cell's verdict must not depend on which other cells happen to be in the view.

@@ -16,7 +16,7 @@ import numpy as np
 
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
-from detectors.contract import CellView, Ints
+from detectors.contract import CellView, Ints, Screen
 from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
@@ -126,6 +126,11 @@ class CrowdRisk(SignDetector[CrowdRiskSettings]):
             ),
             self.callers(s.ticket_category),
         )
+
+    @property
+    def screens(self) -> tuple[Screen, ...]:
+        # a fall is a sign only in a crowd
+        return Screen("crowd", self.settings.clear_below), Screen("flow", self.settings.flow_at)
 
     def look(self, view: CellView, at: slice = ALL) -> Look:
         s = self.settings

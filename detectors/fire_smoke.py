@@ -15,7 +15,7 @@ import numpy as np
 
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
-from detectors.contract import CellView, Ints
+from detectors.contract import CellView, Ints, Screen
 from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
@@ -111,6 +111,16 @@ class FireSmoke(SignDetector[FireSmokeSettings]):
             self.pictures("smoke_seen", s.smoke_event),
             self.pictures("fire_seen", s.fire_event),
             self.callers(s.ticket_category),
+        )
+
+    @property
+    def screens(self) -> tuple[Screen, ...]:
+        s = self.settings
+        return (
+            Screen("smoke", s.smoke_raise_at),
+            Screen("heat", s.heat_raise_at_c),
+            Screen("smoke_seen", 1.0),
+            Screen("fire_seen", 1.0),
         )
 
     def look(self, view: CellView, at: slice = ALL) -> Look:

@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
-from detectors.contract import CellView, Ints
+from detectors.contract import CellView, Ints, Screen
 from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
@@ -92,6 +92,10 @@ class GasLeak(SignDetector[GasLeakSettings]):
             reading("alarms", Aggregate.COUNT, s.raise_at),
             self.callers(s.ticket_category),
         )
+
+    @property
+    def screens(self) -> tuple[Screen, ...]:
+        return Screen("gas", self.settings.trace_at), Screen("tickets", float(self.settings.tickets_alone))
 
     def look(self, view: CellView, at: slice = ALL) -> Look:
         s = self.settings

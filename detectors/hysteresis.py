@@ -13,8 +13,9 @@ UNKNOWN leaves the counts of raising, lowering and clearing as they are: a senso
 still be able to raise. CLEAR, and HOLD with severity 0, say nothing about severity and leave the count of lowering.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,57 @@ class HysteresisState:
             self.rows[slots] = rows
 
 
+class Pace(Protocol):
+    """How slowly minds are changed, as `Hysteresis` says it: one number for all, or one for each slot of a step."""
+
+    @property
+    def raise_after(self) -> int | Ints: ...
+    @property
+    def lower_after(self) -> int | Ints: ...
+    @property
+    def clear_after(self) -> int | Ints: ...
+    @property
+    def stale_after(self) -> int | Ints: ...
+    @property
+    def always(self) -> bool | Bools:
+        """Whether a standing alert is told again in every bucket whose verdict is RAISE."""
+        ...
+
+    def at(self, position: Ints) -> "Pace":
+        """That of some of the slots."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Paces:
+    """The hysteresis of each slot of a step, as arrays of one length."""
+
+    raise_after: Ints
+    lower_after: Ints
+    clear_after: Ints
+    stale_after: Ints
+    always: Bools
+
+    @classmethod
+    def of(cls, settings: Sequence[Hysteresis]) -> "Paces":
+        return cls(
+            np.array([s.raise_after for s in settings], dtype=np.int64),
+            np.array([s.lower_after for s in settings], dtype=np.int64),
+            np.array([s.clear_after for s in settings], dtype=np.int64),
+            np.array([s.stale_after for s in settings], dtype=np.int64),
+            np.array([s.always for s in settings], dtype=np.bool_),
+        )
+
+    def at(self, position: Ints) -> "Paces":
+        return Paces(
+            self.raise_after[position],
+            self.lower_after[position],
+            self.clear_after[position],
+            self.stale_after[position],
+            self.always[position],
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Transitions:
     """What one step changed, one element per raise, update or clear, in the order of the step's cells."""
@@ -110,7 +162,7 @@ def step(
     slots: Ints,
     verdicts: Verdicts,
     end_ms: int,
-    settings: Hysteresis,
+    settings: Pace,
     *,
     bucket_ms: int,
 ) -> Transitions:
@@ -122,6 +174,7 @@ def step(
     raising = verdicts.verdict == Verdict.RAISE
     position = np.flatnonzero(raising | (state.rows["phase"][slots] != QUIET))
     touched = slots[position]
+    settings = settings.at(position)
     row = state.rows[touched]
     verdict = verdicts.verdict[position]
     severity = np.minimum(verdicts.severity[position], MAX_SEVERITY)
@@ -140,7 +193,7 @@ def step(
     row["severity"][raised] = severity[raised]
     row["phase"][raised] = ACTIVE
     ended = active & (cleared | stale)
-    told_again = changed | raising if settings.update == "always" else changed
+    told_again = changed | (raising & settings.always)
     updated = active & ~ended & told_again
     row["revision"][updated | ended] += 1
 
@@ -161,7 +214,7 @@ def step(
     return transitions
 
 
-def _rise(row: Slots, waiting: Bools, raising: Bools, unknown: Bools, start_ms: int, settings: Hysteresis) -> Bools:
+def _rise(row: Slots, waiting: Bools, raising: Bools, unknown: Bools, start_ms: int, settings: Pace) -> Bools:
     """Count RAISE in slots without an alert; which of them are raised now."""
     up = waiting & raising
     first = up & (row["streak_raise"] == 0)
@@ -179,7 +232,7 @@ def _change_severity(
     active: Bools,
     verdict: npt.NDArray[np.int8],
     severity: npt.NDArray[np.uint8],
-    settings: Hysteresis,
+    settings: Pace,
 ) -> Bools:
     """Raise or lower the severity of standing alerts; which of them changed."""
     tells = active & (verdict >= Verdict.HOLD) & (severity > 0)
@@ -198,7 +251,7 @@ def _change_severity(
     return np.asarray(stronger | lowered)
 
 
-def _count_clear(row: Slots, active: Bools, verdict: npt.NDArray[np.int8], settings: Hysteresis) -> Bools:
+def _count_clear(row: Slots, active: Bools, verdict: npt.NDArray[np.int8], settings: Pace) -> Bools:
     """Count CLEAR in slots with an alert; which of them are cleared now."""
     clear = active & (verdict == Verdict.CLEAR)
     row["streak_clear"][clear] += 1

@@ -16,12 +16,13 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 from itertools import pairwise
+from math import isfinite
 from typing import Any, get_type_hints
 
 import msgspec
 
 from detectors import BUILT_IN
-from detectors.contract import NO_DATA, Detector
+from detectors.contract import OWN_REASONS, Detector
 from detectors.features import Feature
 from schemas.errors import SettingsError
 
@@ -225,8 +226,9 @@ def _reason_problems(reasons: object) -> Iterable[str]:
         return
     if len(set(reasons)) < len(reasons) or len(reasons) > MAX_REASONS:
         yield f"reasons must differ from each other and be at most {MAX_REASONS}: {reasons}"
-    if NO_DATA in reasons:
-        yield f"reason {NO_DATA!r} is the join's own, for alerts whose data went missing; choose another"
+    for reason in OWN_REASONS:
+        if reason in reasons:
+            yield f"reason {reason!r} is the join's own, for alerts that end without a verdict; choose another"
 
 
 def _declaration_problems(detector: Detector[Any]) -> list[str]:
@@ -251,8 +253,27 @@ def _declaration_problems(detector: Detector[Any]) -> list[str]:
         problems.append(f"rings={rings!r} must be from 0 (own cell only) to {MAX_RINGS}")
     if not detector.category or not detector.title_zh or not detector.title_en:
         problems.append("category, title_zh and title_en must not be empty")
+    problems.extend(_screen_problems(detector))
     _ = detector.hysteresis  # refuses its own settings
     return problems
+
+
+def _screen_problems(detector: Detector[Any]) -> Iterable[str]:
+    screens, names = detector.screens, {feature.name for feature in detector.features}
+    in_bulk = type(detector).bulk_type is not None
+    if in_bulk and (screens is None or len(screens) != 1):
+        yield f"screens={screens!r} must be exactly one for a detector that is judged in bulk"
+    if screens is None:
+        return
+    if detector.state_lanes:
+        yield "screens leave cells out, and so would state lanes; a detector has either"
+    for screen in screens:
+        if screen.feature not in names:
+            yield f"screens name {screen.feature!r}, which is no feature of it"
+        if screen.rings and not in_bulk:
+            yield f"a screen with rings={screen.rings} is only for detectors that are judged in bulk"
+        if not isfinite(screen.bound):
+            yield f"the bound {screen.bound} of a screen must be finite"
 
 
 def _did_you_mean(word: object, known: Iterable[str]) -> str:

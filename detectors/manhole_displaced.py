@@ -12,7 +12,7 @@ import numpy as np
 
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite
-from detectors.contract import CellView, Ints
+from detectors.contract import CellView, Ints, Screen
 from detectors.corroboration import CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.signs import ALL, Look, Phrase, Sign, SignDetector, count, measure
@@ -101,6 +101,10 @@ class ManholeDisplaced(SignDetector[ManholeDisplacedSettings]):
                 evidence=False,
             ),
         )
+
+    @property
+    def screens(self) -> tuple[Screen, ...]:
+        return Screen("open", 1.0), Screen("missing", 1.0)
 
     def look(self, view: CellView, at: slice = ALL) -> Look:
         s = self.settings

@@ -5,16 +5,27 @@ The generic detector. Configure it as often as needed, each time under a name of
     {name: threshold, as: heat_stress, settings: {metric: temperature_c, raise_at: [35, 37, 40], clear_at: 34}}
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from detectors.arrays import counted, measured
 from detectors.checks import all_finite, refuse_unless
-from detectors.contract import MAX_SEVERITY, CellView, Detector, Explanation, Floats, Hysteresis, Verdict, Verdicts
+from detectors.contract import (
+    MAX_SEVERITY,
+    CellView,
+    Detector,
+    Explanation,
+    Floats,
+    Hysteresis,
+    Ints,
+    Screen,
+    Verdict,
+    Verdicts,
+)
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import number, or_none
 from schemas.alert import SEVERITY_EN, SEVERITY_ZH
@@ -122,6 +133,59 @@ class ThresholdSettings:
         return self.min_samples if self.min_samples is not None else (0 if self.zero_is_fact else 1)
 
 
+class ThresholdTable:
+    """Thresholds by their numbers: settings as arrays, so that any pairs of a threshold and a cell are judged at once.
+
+    `levels` float64[n, 4] are times `sign`, so that larger is worse; unused ones are infinite.
+    """
+
+    def __init__(self, detectors: "Sequence[Threshold]") -> None:
+        settings = [detector.settings for detector in detectors]
+        self.sign: Floats = np.array([s.sign for s in settings])
+        self.levels: Floats = np.full((len(settings), MAX_SEVERITY), np.inf)
+        for row, s in zip(self.levels, settings, strict=True):
+            row[: len(s.raise_at)] = [s.sign * level for level in s.raise_at]
+        self.clear_at: Floats = np.array([s.sign * s.clear_at for s in settings])
+        self.lowest: Ints = np.array([s.lowest_severity for s in settings])
+        self.needed: Ints = np.array([s.samples_needed for s in settings])
+        self.counts = np.array([s.aggregate is Aggregate.COUNT for s in settings])
+
+    def judge(self, which: Ints, read: Callable[[str], Floats]) -> Verdicts:
+        value = read("value")
+        counts = self.counts[which]
+        if counts.all():
+            samples = value
+        elif counts.any():
+            samples = np.where(counts, value, read("samples"))
+        else:
+            samples = read("samples")
+        return self.judged(which, np.where(counts, counted(value), measured(value)), counted(samples))
+
+    def judged(self, which: Ints, value: Floats, samples: Floats) -> Verdicts:
+        """The verdicts of thresholds number `which` on these values (NaN where not measured), int64 and float64[n]."""
+        worse = self.sign[which] * value
+        reached = np.count_nonzero(worse[:, None] >= self.levels[which], axis=1)  # nothing reached where NaN
+        enough = (samples >= self.needed[which]) & ~np.isnan(value)
+
+        result = Verdicts.unknown(len(value))
+        raised = enough & (reached > 0)
+        clear = enough & (worse < self.clear_at[which])
+        between = enough & ~raised & ~clear
+        for mask, verdict, reason in (
+            (raised, Verdict.RAISE, REACHED),
+            (between, Verdict.HOLD, BETWEEN),
+            (clear, Verdict.CLEAR, NORMAL),
+        ):
+            result.verdict[mask] = verdict
+            result.reason[mask] = reason
+        lowest = self.lowest[which]
+        result.severity[raised] = lowest[raised] + reached[raised] - 1
+        result.severity[between] = lowest[between]
+        n = np.maximum(samples[enough], 1.0)
+        result.confidence[enough] = n / (n + 1.0)
+        return result
+
+
 class Threshold(Detector[ThresholdSettings]):
     """Raises when the aggregate reaches a level, severity by the highest level reached.
 
@@ -136,6 +200,7 @@ class Threshold(Detector[ThresholdSettings]):
     category = "threshold"
     reasons = REASONS
     settings_type = ThresholdSettings
+    bulk_type: ClassVar[type[Any] | None] = ThresholdTable
     example: ClassVar[Mapping[str, object]] = {
         "metric": "temperature_c",
         "raise_at": [35.0, 37.0, 40.0],
@@ -152,6 +217,7 @@ class Threshold(Detector[ThresholdSettings]):
         self.title_zh = settings.label_zh or kinds.title(source, settings.metric, language="zh")
         title_en = settings.label_en or kinds.title(source, settings.metric, language="en")
         self.title_en = title_en[:1].upper() + title_en[1:]
+        self._table = ThresholdTable([self])
         self._unit = settings.unit or ("" if counts or known is None else UNIT_SIGNS.get(known.unit, known.unit or ""))
 
     @property
@@ -176,30 +242,13 @@ class Threshold(Detector[ThresholdSettings]):
             update=s.update,
         )
 
-    def judge(self, view: CellView) -> Verdicts:
+    @property
+    def screens(self) -> tuple[Screen, ...] | None:
         s = self.settings
-        value, samples = self._read(view)
-        worse = s.sign * value
-        levels = np.array([s.sign * level for level in s.raise_at])
-        reached = np.searchsorted(levels, worse, side="right")  # NaN sorts last; `enough` takes it out again
-        enough = (samples >= s.samples_needed) & ~np.isnan(value)
+        return (Screen("value", s.raise_at[0], above=s.comparison == "above", rings=s.rings),)
 
-        result = Verdicts.unknown(len(view.cells))
-        raised = enough & (reached > 0)
-        clear = enough & (worse < s.sign * s.clear_at)
-        between = enough & ~raised & ~clear
-        for mask, verdict, reason in (
-            (raised, Verdict.RAISE, REACHED),
-            (between, Verdict.HOLD, BETWEEN),
-            (clear, Verdict.CLEAR, NORMAL),
-        ):
-            result.verdict[mask] = verdict
-            result.reason[mask] = reason
-        result.severity[raised] = s.lowest_severity + reached[raised] - 1
-        result.severity[between] = s.lowest_severity
-        n = np.maximum(samples[enough], 1.0)
-        result.confidence[enough] = n / (n + 1.0)
-        return result
+    def judge(self, view: CellView) -> Verdicts:
+        return self._table.judged(np.zeros(len(view.cells), dtype=np.int64), *self._read(view))
 
     def explain(self, view: CellView, i: int, verdicts: Verdicts) -> Explanation:
         s = self.settings

@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.arrays import counted, measured, noisy_or
 from detectors.checks import all_finite
-from detectors.contract import CellView, Explanation, Floats, Verdict, Verdicts
+from detectors.contract import CellView, Explanation, Floats, Screen, Verdict, Verdicts
 from detectors.corroboration import CorroboratingDetector, CorroborationSettings
 from detectors.features import MINUTE_MS, Aggregate, Feature
 from detectors.wording import listed_en, listed_zh, number, or_none
@@ -144,6 +144,10 @@ class Waterlogging(CorroboratingDetector[WaterloggingSettings]):
             self.pictures("camera", s.camera_event),
             self.callers(s.ticket_category),
         )
+
+    @property
+    def screens(self) -> tuple[Screen, ...]:
+        return Screen("level", self.settings.raise_at_mm), Screen("camera", 1.0)
 
     def judge(self, view: CellView) -> Verdicts:
         s = self.settings

@@ -17,25 +17,29 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from detectors import hysteresis
-from detectors.contract import NO_DATA, Detector, Hysteresis, Verdicts
+from detectors.contract import NO_DATA, Detector
 from detectors.features import Aggregate
+from detectors.hysteresis import ACTIONS
 from schemas.alert import Alert, make_alert_id
 from schemas.observation import Flag, FrameHeader, decode_frame
 from schemas.sources import Source
 from streams.alert_places import place_at
-from streams.cell_view import FeatureUse, WindowView, make_pointer, pointer_parts
-from streams.lanes import FloatArray, IntArray, LanePlan
+from streams.cell_view import pointer_parts
+from streams.judging import Judges, Told
 from streams.raw_progress import RawKey, RawProgress
-from streams.slots import SlotArray, Slots
-from streams.windows import Rows, WindowGroup
+from streams.retired import Retired
+from streams.slots import Slots
+from streams.tracks import GroupPlan, IntArray
+from streams.windows import FrameRows, WindowGroup
 from topology.grid import Grid
 from topology.jit import kernel
 from topology.jurisdictions import Jurisdictions
 
 NOT_JOINED: Final = int(Flag.LATE | Flag.UNPLACED)
 HALO: Final = int(Flag.HALO)
-_NO_HASHES: Final = np.empty(0, dtype=np.uint64)
+# read-only, as the arrays of a frame are: another kind of array would make the kernels be compiled once more
+_NO_TEXT: Final = np.frombuffer(b"\0", dtype=np.uint8)
+_NO_OFFSETS: Final = np.frombuffer(b"\0\0\0\0", dtype=np.int32)
 
 
 class JoinSettings(BaseModel):
@@ -49,33 +53,6 @@ class JoinSettings(BaseModel):
     """How many of the newest buckets remember which records made their values."""
     evidence_limit: Annotated[int, Field(ge=1)] = 20
     """Records named in one alert at most."""
-
-
-@dataclass(slots=True)
-class Judge:
-    """A detector at work on one shard: its settings, the hysteresis of each slot and its own lanes."""
-
-    detector: Detector[Any]
-    standing: hysteresis.HysteresisState
-    state: FloatArray  # float64[state_lanes, slots], NaN where the detector has nothing yet
-    features: Mapping[str, FeatureUse]
-    settings: Hysteresis
-
-    @classmethod
-    def of(cls, detector: Detector[Any], plan: LanePlan) -> Judge:
-        uses = {feature.name: FeatureUse(plan.use(feature), feature.window_ms) for feature in detector.features}
-        state = np.empty((detector.state_lanes, 0))
-        return cls(detector, hysteresis.HysteresisState(), state, uses, detector.hysteresis)
-
-    @property
-    def window_ms(self) -> int:
-        return max(feature.window_ms for feature in self.features.values())
-
-    def grow(self, slots: int) -> None:
-        self.standing.grow(slots)
-        missing = slots - self.state.shape[1]
-        if missing > 0:
-            self.state = np.pad(self.state, ((0, 0), (0, missing)), constant_values=np.nan)
 
 
 @dataclass(slots=True)
@@ -102,25 +79,31 @@ class JoinShard:
         jurisdictions: Jurisdictions | None = None,
     ) -> None:
         self.shard = shard
-        self.slots = Slots()
-        self.progress = RawProgress(raw_partitions)
-        self.arrived_ms = 0  # the broker's append time of the newest raw record taken in; for metrics
-        self._counts = Counts()
-        self.groups: dict[int, WindowGroup] = {}
-        self.judges: dict[int, list[Judge]] = defaultdict(list)
-        self._grid = grid
+        self.grid = grid
         self.jurisdictions = Jurisdictions.empty(grid) if jurisdictions is None else jurisdictions
         self._settings = settings
         self._topics = {source: source.topic for source in Source} | dict(topics or {})
         self._counts_entities = any(f.aggregate is Aggregate.DISTINCT for d in detectors for f in d.features)
-        by_width: dict[int, list[Detector[Any]]] = defaultdict(list)
+        self._raw_partitions = tuple(raw_partitions)
+        self._by_width: dict[int, list[Detector[Any]]] = defaultdict(list)
         for detector in detectors:
-            by_width[detector.bucket_ms].append(detector)
-        for width, members in sorted(by_width.items()):
-            plan = LanePlan.of(width, [feature for detector in members for feature in detector.features])
-            self.groups[width] = WindowGroup(plan, evidence_buckets=settings.evidence_buckets)
-            for detector in sorted(members, key=lambda d: d.name):
-                self.judges[width].append(Judge.of(detector, plan))
+            self._by_width[detector.bucket_ms].append(detector)
+        self.clear()
+
+    def clear(self) -> None:
+        """Be as before the first frame."""
+        self.slots = Slots()
+        self.progress = RawProgress(self._raw_partitions)
+        self.arrived_ms = 0  # the broker's append time of the newest raw record taken in; for metrics
+        self._counts = Counts()
+        self.groups: dict[int, WindowGroup] = {}  # by bucket width
+        self.judges: dict[int, Judges] = {}  # likewise
+        self.retired: list[Retired] = []  # alerts to clear, of detectors that a restored snapshot had and we have not
+        for width, members in sorted(self._by_width.items()):
+            plan = GroupPlan.of(width, [feature for detector in members for feature in detector.features])
+            group = WindowGroup(plan, self.slots, evidence_buckets=self._settings.evidence_buckets)
+            self.groups[width] = group
+            self.judges[width] = Judges(members, group, self.slots)
 
     # --- one frame -------------------------------------------------------------------------------------------------
 
@@ -146,30 +129,31 @@ class JoinShard:
         partition = batch.column("partition").to_numpy()
         offset = batch.column("offset").to_numpy()
         cells = batch.column("cell").to_numpy()
-        rows = len(cells)
-        use = np.empty(rows, dtype=np.bool_)
-        halo = np.empty(rows, dtype=np.bool_)
-        number = np.empty(rows, dtype=np.int32)
-        pointer = np.empty(rows, dtype=np.int64)
-        _prepare(
-            cells, source, partition, offset, kind, batch.column("flags").to_numpy(), sources, len(kind_names),
-            use, halo, number, pointer,
-        )  # fmt: skip
+        use = np.empty(len(cells), dtype=np.bool_)
+        halo = np.empty(len(cells), dtype=np.bool_)
+        _choose(cells, batch.column("flags").to_numpy(), use, halo)
         self._drop_covered(header, sources, source, partition, offset, use)
-        slots = self.slots.assign(cells, use, halo)
-        entity_hash = _string_hashes(batch.column("entity")) if self._counts_entities else _NO_HASHES
-        taken = Rows(
-            slots=slots,
-            kind=number,
+        entity_offsets, entity_data = _NO_OFFSETS, _NO_TEXT
+        if self._counts_entities:
+            entity_offsets, entity_data = _strings(batch.column("entity"))
+        rows = FrameRows(
+            use=use,
+            halo=halo,
+            cells=cells,
+            source=source,
+            kind=kind,
+            partition=partition,
+            offset=offset,
             event_at_ms=batch.column("event_at").view(pa.int64()).to_numpy(),
             value=batch.column("value").to_numpy(),
             confidence=batch.column("confidence").to_numpy(),
             quality=batch.column("quality").to_numpy(),
-            pointer=pointer,
-            entity_hash=entity_hash,
+            sources=sources,
+            kind_names=kind_names,
+            entity_offsets=entity_offsets,
+            entity_data=entity_data,
         )
-        kinds = [(int(code), name) for code in sources for name in kind_names]
-        late = [group.add(taken, kinds, self.slots.count) for group in self.groups.values()]
+        late = [group.add(rows) for group in self.groups.values()]
         for index in np.unique(np.concatenate(late)) if late else ():
             self._counts.late[source_names[source[index]]] += 1
         self._counts.joined += int(np.count_nonzero(use))
@@ -201,77 +185,61 @@ class JoinShard:
             return alerts
         while True:
             ends = {width: self._next_end(width, watermark_ms) for width in self.groups}
-            due = min((end for end in ends.values() if end is not None), default=None)
+            gone = [retired.due_ms for retired in self.retired if retired.due_ms <= watermark_ms]
+            due = min((end for end in (*ends.values(), *gone) if end is not None), default=None)
             if due is None:
                 return alerts
             for width, end_ms in ends.items():
                 if end_ms == due:
-                    for judge in self.judges[width]:
-                        alerts += self._judge(self.groups[width], judge, due)
-                    self.groups[width].close(due)
+                    group = self.groups[width]
+                    group.end(due)
+                    alerts += self._alerts(self.judges[width].tell(due))
+                    group.close(due)
+            for retired in [retired for retired in self.retired if retired.due_ms == due]:
+                self.retired.remove(retired)
+                alerts += retired.clear(self.grid, self._place)
 
     def _next_end(self, width: int, watermark_ms: int) -> int | None:
-        busy = any(not judge.standing.quiet.all() for judge in self.judges[width])
-        return self.groups[width].next_end_ms(watermark_ms, busy)
+        return self.groups[width].next_end_ms(watermark_ms, self.judges[width].busy)
 
-    def _judge(self, group: WindowGroup, judge: Judge, end_ms: int) -> list[Alert]:
-        detector = judge.detector
-        judge.grow(self.slots.count)
-        seen = group.touched(end_ms, judge.window_ms, self.slots.count)
-        position = np.flatnonzero(self.slots.owned & (seen | ~judge.standing.quiet))
-        index: SlotArray = position.astype(np.int32)
-        if not len(index):
-            return []
-        view = WindowView(group, self.slots, judge.features, end_ms, index, judge.state[:, index])
-        verdicts = detector.judge(view)
-        changes = hysteresis.step(
-            judge.standing, position, verdicts, end_ms, judge.settings, bucket_ms=group.plan.bucket_ms
-        )
-        if verdicts.state is not None:
-            judge.state[:, index] = verdicts.state
-        cells = view.cells[changes.position]
-        places = self._grid.centres(cells)
-        # by cell, since slots are numbered by arrival, which depends on how frames were cut
-        return [self._alert(judge, view, verdicts, changes, int(c), places) for c in np.argsort(cells)]
+    def _alerts(self, told: list[Told]) -> list[Alert]:
+        lon, lat = self.grid.centres(np.array([one.view.cells[one.i] for one in told], dtype=np.int64))
+        places = zip(lon.tolist(), lat.tolist(), strict=True)
+        return [self._alert(one, place) for one, place in zip(told, places, strict=True)]
 
-    def _alert(
-        self,
-        judge: Judge,
-        view: WindowView,
-        verdicts: Verdicts,
-        changes: hysteresis.Transitions,
-        c: int,
-        places: tuple[FloatArray, FloatArray],
-    ) -> Alert:
-        """The record of transition number `c`; `places` are lon and lat of all of them."""
-        detector, i = judge.detector, int(changes.position[c])
+    def _alert(self, told: Told, place: tuple[float, float]) -> Alert:
+        """The record of one transition, in a cell whose middle is `place`."""
+        detector, view, verdicts, i = told.detector, told.view, told.verdicts, told.i
         explanation = detector.explain(view, i, verdicts)
-        cell, onset_ms = int(view.cells[i]), int(changes.onset_ms[c])
+        cell = int(view.cells[i])
         pointers = view.evidence(i, explanation.evidence_features, detector.rings)
-        lon, lat = float(places[0][c]), float(places[1][c])
+        lon, lat = place
         return Alert(
-            alert_id=make_alert_id(detector.name, detector.version, cell, onset_ms),
-            revision=int(changes.revision[c]),
-            action=hysteresis.ACTIONS[changes.action[c]],
+            alert_id=make_alert_id(detector.name, detector.version, cell, told.onset_ms),
+            revision=told.revision,
+            action=ACTIONS[told.action],
             detector=detector.name,
             detector_version=detector.version,
             category=detector.category,
             cell=cell,
             lon=round(lon, 7),
             lat=round(lat, 7),
-            onset_ms=onset_ms,
-            window_start_ms=view.end_ms - judge.window_ms,
+            onset_ms=told.onset_ms,
+            window_start_ms=view.end_ms - told.window_ms,
             window_end_ms=view.end_ms,
-            severity=int(changes.severity[c]),
+            severity=told.severity,
             confidence=round(float(verdicts.confidence[i]), 4),
-            reason=NO_DATA if changes.no_data[c] else detector.reasons[verdicts.reason[i]],
+            reason=NO_DATA if told.no_data else detector.reasons[verdicts.reason[i]],
             values=explanation.values,
             thresholds=explanation.thresholds,
             evidence=[self._record_name(pointer) for pointer in pointers[: self._settings.evidence_limit]],
             sentence_zh=explanation.sentence_zh,
             sentence_en=explanation.sentence_en,
-            **place_at(self.jurisdictions, lon, lat, onset_ms)._asdict(),
+            **self._place(lon, lat, told.onset_ms),
         )
+
+    def _place(self, lon: float, lat: float, at_ms: int) -> dict[str, str | None]:
+        return place_at(self.jurisdictions, lon, lat, at_ms)._asdict()
 
     def _record_name(self, pointer: int) -> str:
         source, partition, offset = pointer_parts(pointer)
@@ -283,43 +251,17 @@ def _codes(column: pa.DictionaryArray) -> tuple[npt.NDArray[Any], list[str]]:
 
 
 @kernel
-def _prepare(
-    cells: IntArray,
-    source: npt.NDArray[np.int8],
-    partition: npt.NDArray[np.int32],
-    offset: IntArray,
-    kind: npt.NDArray[np.int32],
-    flags: npt.NDArray[np.uint16],
-    sources: IntArray,
-    kind_count: int,
-    use: npt.NDArray[np.bool_],
-    halo: npt.NDArray[np.bool_],
-    number: npt.NDArray[np.int32],
-    pointer: IntArray,
+def _choose(
+    cells: IntArray, flags: npt.NDArray[np.uint16], use: npt.NDArray[np.bool_], halo: npt.NDArray[np.bool_]
 ) -> None:
-    """One pass over the rows: which are joined, which are halo, the number of (source, kind), the evidence pointer."""
+    """Which rows are joined, and which are halo."""
     for i in range(cells.shape[0]):
         use[i] = (flags[i] & NOT_JOINED) == 0 and cells[i] >= 0
         halo[i] = (flags[i] & HALO) != 0
-        number[i] = source[i] * kind_count + kind[i]
-        pointer[i] = make_pointer(sources[source[i]], partition[i], offset[i])
 
 
-@kernel
-def _hash_strings(offsets: npt.NDArray[np.int32], data: npt.NDArray[np.uint8], out: npt.NDArray[np.uint64]) -> None:
-    """FNV-1a, 64 bits, with a final mix: its low bits alone are too regular for a sketch."""
-    for i in range(out.shape[0]):
-        value = np.uint64(0xCBF29CE484222325)
-        for at in range(offsets[i], offsets[i + 1]):
-            value = (value ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
-        value ^= value >> np.uint64(33)
-        value *= np.uint64(0xFF51AFD7ED558CCD)  # the finaliser of MurmurHash3
-        out[i] = value ^ (value >> np.uint64(33))
-
-
-def _string_hashes(column: pa.StringArray) -> npt.NDArray[np.uint64]:
+def _strings(column: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """A column's offsets and bytes, without copying."""
     _, offsets, data = column.buffers()
-    out = np.empty(len(column), dtype=np.uint64)
     starts = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
-    _hash_strings(starts, np.frombuffer(data or b"", dtype=np.uint8), out)
-    return out
+    return starts, np.frombuffer(data, dtype=np.uint8) if data is not None and len(data) else _NO_TEXT

@@ -1,17 +1,20 @@
 """Snapshots of a shard's state in Kafka: taken every few seconds of log, read back by whoever owns the shard next.
 
-Three topics, all with a partition per shard: `join-state` (compacted) holds the manifest, `join-open` the volatile
-parts and `join-blocks` the sealed buckets. The manifest is written last, when everything it names is durable, so a
-crash at any point leaves the snapshot before. What no manifest names any more is deleted from the head of its topic.
+Three topics, all with a partition per shard: `join-state` (compacted) holds the manifest, `join-blocks` the sealed
+buckets and `join-open` all else. The manifest is written last, when everything it names is durable, so a crash at any
+point leaves the snapshot before. What no manifest names any more is deleted from the head of its topic.
 
 An owner that has lost the shard without knowing it yet neither puts its older state in place of a newer one nor deletes
 what that one needs: see streams/shard_claim.py.
+
+A snapshot costs what has changed: new cells, changed rows of open buckets, buckets sealed since, and what stands.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,47 +25,76 @@ from streams.join_core import JoinShard
 from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
 from streams.snapshot_codec import (
+    Known,
+    cell_parts,
+    judge_parts,
+    make_manifest,
+    open_parts,
+    sealed_part,
+)
+from streams.snapshot_parts import (
+    CELLS,
+    OPEN,
+    SEALED,
+    STATE,
     AnyPart,
-    BlockPart,
+    BundleRef,
     Manifest,
     PartRef,
-    block_parts,
+    decode_bundle,
     decode_manifest,
-    decode_part,
+    encode_bundle,
     encode_manifest,
-    encode_part,
-    is_sealed,
-    make_manifest,
-    restore,
-    volatile_parts,
 )
+from streams.snapshot_restore import Restoring
 
 log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest"
 WITHOUT: Final = "delete the records of join-state to have the shard rebuilt from observations"
 DELETE_EVERY: Final = 12  # snapshots; deleting opens a connection of its own
+READ_BYTES: Final = 64 * 1024 * 1024  # of bundles are in memory at once, as messages, while a snapshot is read
+REWRITE_EVERY: Final = 24  # snapshots; bundles of changes are replaced by whole ones, so that their number is bounded
 
-BlockKey = tuple[int, int]
+BucketKey = tuple[int, int]
 """(bucket width, bucket start), both in ms"""
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
-    """A snapshot's content at one point of the log, copied out of the live state."""
+class Bundle:
+    """Parts that are written together, as messages."""
 
+    kind: str
+    buckets: list[BucketKey]
+    messages: list[bytes]
+
+    @classmethod
+    def of(cls, kind: str, buckets: Iterable[BucketKey], parts: Sequence[AnyPart]) -> Bundle:
+        return cls(kind, sorted(buckets), encode_bundle(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A snapshot's content at one point of the log, copied out of the live state; number `number` of its shard."""
+
+    number: int
     manifest: Manifest
-    volatile: list[bytes]
-    sealed: dict[BlockKey, list[bytes] | None]  # every sealed bucket; None: it is stored already
+    bundles: list[Bundle]
+    open: set[BucketKey]
+    sealed: set[BucketKey]
+    whole: bool  # nothing but sealed buckets is needed of the snapshots before
 
     @property
     def size(self) -> int:
         """Bytes to write."""
-        return sum(map(len, self.volatile)) + sum(len(part) for parts in self.sealed.values() for part in parts or ())
+        return sum(len(message) for bundle in self.bundles for message in bundle.messages)
 
 
 class Snapshots:
-    """Reads and writes the snapshots of one shard; the topics are full names, with the prefix."""
+    """Reads and writes the snapshots of one shard; the topics are full names, with the prefix.
+
+    What is captured must be written, one after the other: a capture holds only what has changed since the one before.
+    """
 
     def __init__(self, shard: int, store: ShardStore, log_: Log, *, open_topic: str, blocks_topic: str) -> None:
         self.shard = shard
@@ -70,37 +102,60 @@ class Snapshots:
         self._log = log_
         self._open_topic = open_topic
         self._blocks_topic = blocks_topic
-        self._stored: dict[BlockKey, list[PartRef]] = {}
-        self._written = 0
+        self._named: list[BundleRef] = []
+        self._sealed: set[BucketKey] = set()  # given to a capture, or restored
+        self._known = Known()
+        self._captured = self._written = 0
+        self._whole_at = 0  # the number of the next capture that holds everything
 
     def capture(self, shard: JoinShard, next_offset: int) -> Captured:
-        """Copy what a snapshot needs. Nothing of the shard is changed, and sealed buckets are copied only once."""
-        sealed: dict[BlockKey, list[bytes] | None] = {}
-        for width, group in shard.groups.items():
-            for start_ms, block in group.blocks.items():
-                if is_sealed(group, block):
-                    known = (width, start_ms) in self._stored
-                    parts = None if known else [encode_part(part) for part in block_parts(group.plan, block)]
-                    sealed[width, start_ms] = parts
-        volatile = [encode_part(part) for part in volatile_parts(shard)]
-        return Captured(make_manifest(shard, next_offset), volatile, sealed)
+        """Copy what a snapshot needs, and mark it as copied."""
+        number = self._captured
+        whole = number >= self._whole_at
+        bundles = []
+        if whole:
+            self._known, self._whole_at = Known(), number + REWRITE_EVERY
+        cells = list(cell_parts(shard, self._known))
+        self._known = Known.of(shard)
+        if cells:
+            bundles.append(Bundle.of(CELLS, (), cells))
+        rows = [part for group in shard.groups.values() for part in open_parts(group, everything=whole)]
+        if rows:
+            bundles.append(Bundle.of(OPEN, {(part.bucket_ms, part.start_ms) for part in rows}, rows))
+        standing = list(judge_parts(shard))
+        if standing:
+            bundles.append(Bundle.of(STATE, (), standing))
+        sealed = {(width, start) for width, group in shard.groups.items() for start in group.sealed}
+        for width, start in sorted(sealed - self._sealed):
+            group = shard.groups[width]
+            bundles.append(Bundle.of(SEALED, [(width, start)], [sealed_part(group, group.sealed[start])]))
+        self._sealed = sealed
+        self._captured += 1
+        return Captured(
+            number,
+            make_manifest(shard, next_offset),
+            bundles,
+            {(width, start) for width, group in shard.groups.items() for start in group.open},
+            sealed,
+            whole,
+        )
 
     async def write(self, captured: Captured) -> bool:
         """Make the snapshot durable; BrokerError when Kafka refuses it. False when another owner has claimed the shard
         meanwhile: then this one is of no use, as it may name parts that are gone, and the next one will be whole."""
-        refs = [await self._append(self._open_topic, part) for part in captured.volatile]
-        for key, parts in captured.sealed.items():
-            if parts is not None:
-                self._stored[key] = [await self._append(self._blocks_topic, part) for part in parts]
-        self._stored = {key: self._stored[key] for key in captured.sealed}
-        refs += [ref for stored in self._stored.values() for ref in stored]
-        manifest = msgspec.structs.replace(captured.manifest, parts=refs)
+        if captured.number != self._written:
+            raise ValueError(f"join snapshot {captured.number} of shard {self.shard}: {self._written} comes before it")
+        written = [BundleRef(b.kind, b.buckets, await self._append(b)) for b in captured.bundles]
+        named = [bundle for bundle in self._named if _needed(bundle, captured)] + written
+        refs = [ref for bundle in named for ref in bundle.refs]
+        manifest = msgspec.structs.replace(captured.manifest, bundles=named)
+        self._written += 1
         if not await self._claim.put(encode_manifest(manifest)):
             log.warning("join shard %d: snapshot given up, another owner has claimed the shard meanwhile", self.shard)
             await self._claim.take()
-            self._stored = {}
+            self._begin_anew()
             return False
-        self._written += 1
+        self._named = named
         if self._written % DELETE_EVERY == 0:
             await self._delete_unnamed(refs)
         return True
@@ -114,14 +169,13 @@ class Snapshots:
         problem: BrokerError | None = None
         for manifest in manifests:
             try:
-                parts = await self._read_parts(manifest)
+                await self._restore(shard, manifest)
             except BrokerError as error:
                 # of an owner that was declared dead: its successor has deleted what only this manifest names
                 log.warning("join shard %d: snapshot at %d cannot be used: %s", self.shard, manifest.next_offset, error)
                 problem = problem or error
+                shard.clear()
                 continue
-            for words in restore(shard, manifest, parts):
-                log.warning("join shard %d: %s", self.shard, words)
             return manifest.next_offset
         if problem is not None:
             raise BrokerError(
@@ -130,23 +184,44 @@ class Snapshots:
             )
         return None
 
-    async def _read_parts(self, manifest: Manifest) -> list[AnyPart]:
-        parts: list[AnyPart] = []
-        self._stored = {}
-        for topic in sorted({ref.topic for ref in manifest.parts}):
-            refs = {ref.offset: ref for ref in manifest.parts if ref.topic == topic}
-            for message in await self._log.read_at(topic, self.shard, refs):
-                if message.value is None:
-                    raise BrokerError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
-                part = decode_part(message.value)
-                parts.append(part)
-                if topic == self._blocks_topic and isinstance(part, BlockPart):
-                    self._stored.setdefault((part.bucket_ms, part.start_ms), []).append(refs[message.offset])
-                await asyncio.sleep(0)  # gigabytes may be decoded here: the heartbeat must get its turn
-        return parts
+    async def _restore(self, shard: JoinShard, manifest: Manifest) -> None:
+        restoring = Restoring(shard, manifest)
+        cells = [bundle for bundle in manifest.bundles if bundle.kind == CELLS]
+        restoring.take_cells([part async for parts in self._bundles(cells) for part in parts])
+        async for parts in self._bundles([bundle for bundle in manifest.bundles if bundle.kind != CELLS]):
+            restoring.take(parts)
+        await asyncio.to_thread(restoring.finish)
+        for problem in restoring.problems:
+            log.warning("join shard %d: %s", self.shard, problem)
+        self._begin_anew()
+        if not restoring.changed:  # else it is written anew, for what is stored would not be understood later
+            self._named = list(manifest.bundles)
+            self._known = Known.of(shard)
+            self._whole_at = self._captured + REWRITE_EVERY
+            self._sealed = {(width, start) for width, group in shard.groups.items() for start in group.sealed}
 
-    async def _append(self, topic: str, part: bytes) -> PartRef:
-        return PartRef(topic, await self._log.append(topic, self.shard, part), len(part))
+    def _begin_anew(self) -> None:
+        """Nothing is stored that may be named: the next capture holds everything."""
+        self._named, self._sealed, self._known, self._whole_at = [], set(), Known(), 0
+
+    async def _bundles(self, bundles: Sequence[BundleRef]) -> AsyncIterator[list[AnyPart]]:
+        """The parts of each bundle, read some megabytes at a time."""
+        for some in _portions(bundles):
+            found: dict[tuple[str, int], bytes] = {}
+            every = [ref for bundle in some for ref in bundle.refs]
+            for topic in sorted({ref.topic for ref in every}):
+                offsets = [ref.offset for ref in every if ref.topic == topic]
+                for message in await self._log.read_at(topic, self.shard, offsets):
+                    if message.value is None:
+                        raise BrokerError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
+                    found[topic, message.offset] = message.value
+            for bundle in some:
+                yield decode_bundle([found.pop((ref.topic, ref.offset)) for ref in bundle.refs])
+                await asyncio.sleep(0)  # gigabytes may be decoded here: the heartbeat must get its turn
+
+    async def _append(self, bundle: Bundle) -> list[PartRef]:
+        topic = self._blocks_topic if bundle.kind == SEALED else self._open_topic
+        return [PartRef(topic, await self._log.append(topic, self.shard, m), len(m)) for m in bundle.messages]
 
     async def _delete_unnamed(self, refs: list[PartRef]) -> None:
         """Delete what lies before the oldest part still named. A failure costs disk space, not correctness."""
@@ -158,3 +233,27 @@ class Snapshots:
                 await self._log.truncate_before(topic, self.shard, oldest)
             except BrokerError as error:
                 log.warning("join shard %d: old snapshots stay on disk: %s", self.shard, error)
+
+
+def _portions(bundles: Sequence[BundleRef]) -> Iterator[list[BundleRef]]:
+    """The bundles in order, cut where there is enough to read at once."""
+    some: list[BundleRef] = []
+    size = 0
+    for bundle in bundles:
+        some.append(bundle)
+        size += sum(ref.size for ref in bundle.refs)
+        if size >= READ_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _needed(bundle: BundleRef, captured: Captured) -> bool:
+    """Whether a bundle of a snapshot before is part of this one too."""
+    if bundle.kind == SEALED:
+        again = {key for one in captured.bundles if one.kind == SEALED for key in one.buckets}
+        return any(key in captured.sealed and key not in again for key in bundle.buckets)
+    if bundle.kind == STATE or captured.whole:
+        return False
+    return bundle.kind == CELLS or any(key in captured.open for key in bundle.buckets)

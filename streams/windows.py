@@ -1,129 +1,226 @@
-"""The windows of one shard: buckets of event time, each a matrix of lanes over cells; a window is a run of buckets.
+"""The windows of one shard: buckets of event time, each with the rows of all tracks; a window is a run of buckets.
 
 Buckets are closed-open, `[start, start + bucket_ms)`, aligned to the epoch. A bucket takes rows until it is judged;
-after that it is sealed and only read, until no window needs it any more.
+then it is sealed (streams.sealed), added to the totals of every window (streams.window_kernels) and only read, until
+no window needs it any more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streams.lanes import FloatArray, IntArray, LanePlan, LaneUse, add_rows, merge_into
-from streams.slots import SlotArray
+from streams import row_kernels, window_kernels
+from streams.row_kernels import RANKS_AT, ROWS_AT, TOUCHED
+from streams.sealed import Sealed, seal
+from streams.slots import Slots, grown, table_of
+from streams.tracks import (
+    COUNT,
+    MASK,
+    ROOM,
+    SLOTS_AT,
+    TABLE_AT,
+    TOTAL_WIDTH,
+    FeatureUse,
+    FloatArray,
+    GroupPlan,
+    IntArray,
+    RankArray,
+)
 from topology.jit import kernel
 
-_BLOCK_ROOM: Final = 1024  # slots are added to a block in steps of this many
-_NO_ROWS: Final = np.empty(0, dtype=np.int64)
+_FIRST_ROOM: Final = 256
+_NO_CELLS: Final = table_of(1)
+_SPARE: Final = 2  # rooms of ended buckets that a track keeps for the next ones
+_LARGE: Final = 65_536  # ranks; up to here a track's room is doubled
+_NO_TEXT: Final = np.empty(0, dtype=np.uint8)
 
 
 @dataclass(slots=True)
-class Rows:
-    """What the windows need of a frame's rows, as arrays of one length; `kind` numbers are the frame's own."""
+class FrameRows:
+    """What the windows need of a frame's rows, as arrays of one length; `use` says which rows are joined.
 
-    slots: SlotArray
+    `source` and `kind` are the frame's own codes: `sources` leads to the number of a source, `kind_names` to a kind.
+    `entity_offsets` and `entity_data` hold the rows' entity ids.
+    """
+
+    use: npt.NDArray[np.bool_]
+    halo: npt.NDArray[np.bool_]
+    cells: IntArray
+    source: npt.NDArray[np.int8]
     kind: npt.NDArray[np.int32]
+    partition: npt.NDArray[np.int32]
+    offset: IntArray
     event_at_ms: IntArray
     value: FloatArray
     confidence: npt.NDArray[np.float32]
     quality: npt.NDArray[np.uint8]
-    pointer: IntArray
-    entity_hash: npt.NDArray[np.uint64]
+    sources: IntArray
+    kind_names: list[str]
+    entity_offsets: npt.NDArray[np.int32]
+    entity_data: npt.NDArray[np.uint8]
 
 
-class Block:
-    """One bucket: lanes float64[lanes, room], evidence int64[rows of evidence, room], touched bool[room]."""
+class Place:
+    """Room for a track's rows in one bucket: float64[room, width], and the ranks that have one, in order of arrival."""
 
-    __slots__ = ("evidence", "lanes", "start_ms", "touched")
+    __slots__ = ("ranks", "ranks_at", "rows", "rows_at")
 
-    def __init__(self, start_ms: int, lanes: FloatArray, evidence: IntArray | None, touched: npt.NDArray[np.bool_]):
-        self.start_ms = start_ms
-        self.lanes = lanes
-        self.evidence = evidence  # None once the bucket is too old to be cited
-        self.touched = touched
+    def __init__(self, room: int, width: int) -> None:
+        self.rows: FloatArray = np.zeros((room, width))
+        self.ranks: RankArray = np.empty(room, dtype=np.int32)
+        self.rows_at = int(self.rows.ctypes.data)  # kept: to ask numpy each time takes longer than to give it away
+        self.ranks_at = int(self.ranks.ctypes.data)
 
     @property
-    def room(self) -> int:
-        return len(self.touched)
+    def nbytes(self) -> int:
+        return self.rows.nbytes + self.ranks.nbytes
+
+
+class OpenBucket:
+    """A bucket that still takes rows; `table` int64[tracks, 3] tells the kernels where they are."""
+
+    __slots__ = ("places", "start_ms", "table")
+
+    def __init__(self, start_ms: int, tracks: int) -> None:
+        self.start_ms = start_ms
+        self.places: list[Place | None] = [None] * tracks
+        self.table: IntArray = np.zeros((tracks, 3), dtype=np.int64)
+
+    def give(self, track: int, place: Place) -> None:
+        self.places[track] = place
+        self.table[track, ROWS_AT] = place.rows_at
+        self.table[track, RANKS_AT] = place.ranks_at
 
 
 class WindowGroup:
     """All buckets of one width on one shard, for all features of that width."""
 
-    def __init__(self, plan: LanePlan, *, evidence_buckets: int = 6) -> None:
+    def __init__(self, plan: GroupPlan, slots: Slots, *, evidence_buckets: int = 6) -> None:
         self.plan = plan
-        self.blocks: dict[int, Block] = {}  # by start
+        self.open: dict[int, OpenBucket] = {}  # by start
+        self.sealed: dict[int, Sealed] = {}  # by start, oldest first
         self.closed_until_ms: int | None = None  # every bucket that ends at or before it has been judged
+        self.tracks = plan.track_table()
+        self.ops = plan.op_table()
+        self._slots = slots
         self._evidence_buckets = evidence_buckets
-        self._ops = plan.ops()
         self._bounds = plan.bounds()
-        self._merges = plan.merges()
-        self._empty = plan.empty()
-        self._feature_lists: dict[tuple[int, str], list[int]] = {}
+        self._needed = plan.needed()
+        self._tables: list[IntArray] = [_NO_CELLS] * len(plan.tracks)
+        self._slots_of: list[RankArray] = [np.empty(0, dtype=np.int32)] * len(plan.tracks)
+        self._totals: dict[tuple[int, int], FloatArray] = {}  # by (window's number, track)
+        self.totals_at: IntArray = np.zeros((len(plan.windows), len(plan.tracks)), dtype=np.int64)
+        self._reads = self._windows_read()
+        self._inside: list[list[Sealed]] = [[] for _ in plan.windows]  # what the totals hold, oldest first
+        self._pool: list[list[Place]] = [[] for _ in plan.tracks]
+        self._kind_tracks: dict[tuple[int, str], list[int]] = {}
+        self._uses: dict[FeatureUse, IntArray] = {}
+        self.newest: Sealed | None = None  # the bucket being judged, if it had rows
+        self.left: list[list[Sealed]] = [[] for _ in plan.windows]  # what left each window with that bucket's end
+        self._judged_ms = 0
+        self._cited: dict[int, IntArray] = {}  # by window: the heads of the buckets that may be cited, newest first
+        self.tracks[:, TABLE_AT], self.tracks[:, MASK] = _NO_CELLS.ctypes.data, len(_NO_CELLS) - 1
+
+    @property
+    def starts(self) -> list[int]:
+        """Starts of all buckets with data, in no particular order."""
+        return [*self.sealed, *self.open]
+
+    def _windows_read(self) -> npt.NDArray[np.bool_]:
+        """Which track is read over which window: bool[windows, tracks]."""
+        windows = [{w for some in track.windows_of.values() for w in some} for track in self.plan.tracks]
+        rows = [[window in of for of in windows] for window in self.plan.windows]
+        return np.array(rows, dtype=np.bool_).reshape(len(self.plan.windows), len(self.plan.tracks))
 
     # --- rows in ---------------------------------------------------------------------------------------------------
 
-    def add(self, rows: Rows, kinds: list[tuple[int, str]], slot_count: int) -> IntArray:
-        """Add rows (slot -1: skip) to their buckets; returns the rows that came after their bucket had been judged.
-
-        `kinds` names the (source, kind) behind each of the frame's kind numbers.
-        """
-        first, count, members = self._tables(kinds)
+    def add(self, rows: FrameRows) -> IntArray:
+        """Add rows to their buckets; returns the rows that came after their bucket had been judged."""
+        first, count, members = self._members(rows)
         if not len(members):
-            return _NO_ROWS
-        index, starts, late = np.empty((3, len(rows.slots)), dtype=np.int64)
+            return np.empty(0, dtype=np.int64)
+        late = np.zeros(len(rows.cells) + 1, dtype=np.int64)
+        ranks = np.empty(len(members), dtype=np.int64)
         closed_until_ms = -1 if self.closed_until_ms is None else self.closed_until_ms
-        taken, too_late, low, high = _choose(
-            rows.slots, rows.kind, count, rows.event_at_ms, self.plan.bucket_ms, closed_until_ms, index, starts, late
-        )
-        for start_ms, part in _by_start(index[:taken], starts[:taken], low, high):
-            block = self.open_block(start_ms, slot_count)
-            assert block.evidence is not None
-            add_rows(
-                part, rows.slots, first, count, members, rows.kind, rows.event_at_ms, rows.value, rows.confidence,
-                rows.quality, rows.pointer, rows.entity_hash, self._ops, self._bounds, block.lanes, block.evidence,
-                block.touched,
+        row, what, which = 0, row_kernels.NEEDS_ROWS, -1
+        while what != row_kernels.DONE:
+            buckets = list(self.open.values())
+            starts = np.array([bucket.start_ms for bucket in buckets], dtype=np.int64)
+            blocks = np.array([bucket.table for bucket in buckets]).reshape(-1, len(self.plan.tracks), 3)
+            row, what, which = row_kernels.take_rows(
+                row, rows.use, rows.halo, rows.cells, rows.source, rows.kind, len(rows.kind_names), rows.partition,
+                rows.offset, rows.event_at_ms, rows.value, rows.confidence, rows.quality, rows.sources,
+                rows.entity_offsets, rows.entity_data, first, count, members, self.plan.bucket_ms, closed_until_ms,
+                self.tracks, self._bounds, self.ops, self._slots.header, starts, blocks, ranks, late,
             )  # fmt: skip
-        return late[:too_late]
+            for bucket, table in zip(buckets, blocks, strict=True):
+                bucket.table[:, TOUCHED] = table[:, TOUCHED]
+            if what == row_kernels.NEEDS_BLOCK:
+                bucket = self.open[which] = OpenBucket(which, len(self.plan.tracks))
+                for track in np.flatnonzero(self.tracks[:, COUNT]).tolist():
+                    self._give_rows(bucket, track)
+            elif what == row_kernels.NEEDS_ROOM:
+                self._grow(which)
+            elif what == row_kernels.NEEDS_ROWS:
+                at, track = divmod(which, len(self.plan.tracks))
+                self._give_rows(buckets[at], track)
+            elif what == row_kernels.NEEDS_SLOTS:
+                self._slots.grow()
+        return late[1 : 1 + late[0]]
 
-    def _tables(
-        self, kinds: list[tuple[int, str]]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def _members(self, rows: FrameRows) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Which tracks the frame's kinds may belong to: first, count by kind, and the list."""
         members: list[int] = []
-        first = np.zeros(max(1, len(kinds)), dtype=np.int32)
-        count = np.zeros(max(1, len(kinds)), dtype=np.int32)
-        for number, key in enumerate(kinds):
-            features = self._feature_lists.get(key)
-            if features is None:
-                features = self.plan.features_of(*key)
-                if features or len(self._feature_lists) < 100_000:  # hostile kinds must not fill the memory
-                    self._feature_lists[key] = features
-            first[number], count[number] = len(members), len(features)
-            members += features
+        kinds = len(rows.sources) * len(rows.kind_names)
+        first = np.zeros(max(1, kinds), dtype=np.int32)
+        count = np.zeros(max(1, kinds), dtype=np.int32)
+        number = 0
+        for source in rows.sources.tolist():
+            for name in rows.kind_names:
+                tracks = self._kind_tracks.get((source, name))
+                if tracks is None:
+                    tracks = self.plan.tracks_of(source, name)
+                    if tracks or len(self._kind_tracks) < 100_000:  # hostile kinds must not fill the memory
+                        self._kind_tracks[source, name] = tracks
+                first[number], count[number] = len(members), len(tracks)
+                members += tracks
+                number += 1
         return first, count, np.array(members, dtype=np.int32)
 
-    def open_block(self, start_ms: int, slot_count: int) -> Block:
-        block = self.blocks.get(start_ms)
-        if block is not None and block.room >= slot_count:
-            return block
-        room = -(-slot_count // _BLOCK_ROOM) * _BLOCK_ROOM
-        if block is not None:
-            room = max(room, block.room * 5 // 4)
-        lanes = np.empty((self.plan.lane_count, room))
-        lanes[:] = self._empty[:, None]
-        evidence = np.full((self.plan.evidence_count, room), -1, dtype=np.int64)
-        touched = np.zeros(room, dtype=np.bool_)
-        if block is None:
-            block = self.blocks[start_ms] = Block(start_ms, lanes, evidence, touched)
-            return block
-        used = block.room
-        assert block.evidence is not None
-        lanes[:, :used], evidence[:, :used], touched[:used] = block.lanes, block.evidence, block.touched
-        block.lanes, block.evidence, block.touched = lanes, evidence, touched
-        return block
+    def _grow(self, track: int, needed: int = 0) -> None:
+        """Room for more cells in a track: its table, its totals, and its rows in every open bucket."""
+        row, width = self.tracks[track], self.plan.tracks[track].width
+        used, room = int(row[COUNT]), int(row[ROOM])
+        room = max(_FIRST_ROOM, needed, room * 2 if room < _LARGE else room * 5 // 4)
+        slots = self._slots_of[track] = grown(self._slots_of[track], room, used)
+        row[ROOM], row[SLOTS_AT] = room, slots.ctypes.data
+        if 2 * room > len(self._tables[track]):
+            table = self._tables[track] = table_of(2 * room)
+            row[TABLE_AT], row[MASK] = table.ctypes.data, len(table) - 1
+            row_kernels.fill_table(row[TABLE_AT], row[MASK], self._slots.cells_at, row[SLOTS_AT], used)
+        for window in np.flatnonzero(self._reads[:, track]).tolist():
+            old = self._totals.get((window, track), np.empty((0, int(row[TOTAL_WIDTH]))))
+            total = np.zeros((room, int(row[TOTAL_WIDTH])))
+            total[:used] = old[:used]
+            self._totals[window, track] = total
+            self.totals_at[window, track] = total.ctypes.data
+        self._pool[track].clear()
+        for bucket in self.open.values():
+            place = bucket.places[track]
+            if place is not None:
+                larger, touched = Place(room, width), bucket.table[track, TOUCHED]
+                larger.rows[:used] = place.rows[:used]
+                larger.ranks[:touched] = place.ranks[:touched]
+                bucket.give(track, larger)
+
+    def _give_rows(self, bucket: OpenBucket, track: int) -> None:
+        pool = self._pool[track]
+        bucket.give(track, pool.pop() if pool else Place(int(self.tracks[track, ROOM]), self.plan.tracks[track].width))
 
     # --- time ------------------------------------------------------------------------------------------------------
 
@@ -136,135 +233,194 @@ class WindowGroup:
         width = self.plan.bucket_ms
         last_end = watermark_ms - watermark_ms % width  # the latest bucket end that the watermark has passed
         if self.closed_until_ms is None:
-            if not self.blocks or min(self.blocks) + width > last_end:
-                return None
-            return min(self.blocks) + width
+            first = min(self.open, default=None)
+            return None if first is None or first + width > last_end else first + width
         if self.closed_until_ms >= last_end:
             return None
         end = self.closed_until_ms + width
-        if not busy and not any(start + self.plan.window_ms >= end for start in self.blocks if start < end):
-            ahead = [start + width for start in self.blocks if start >= self.closed_until_ms]
+        if not busy and not any(start + self.plan.window_ms >= end for start in self.starts if start < end):
+            ahead = [start + width for start in self.open if start >= self.closed_until_ms]
             end = min(ahead, default=last_end + width)
             if end > last_end:
                 self.closed_until_ms = last_end
                 return None
         return end
 
+    def end(self, end_ms: int) -> None:
+        """Seal the bucket that ends at `end_ms` and bring every window's totals to it; then the group can be read."""
+        start_ms = end_ms - self.plan.bucket_ms
+        bucket = self.open.pop(start_ms, None)
+        self.newest = None
+        if bucket is not None:
+            self.newest = self.sealed[start_ms] = seal(start_ms, self.plan, self.tracks, bucket.table)
+            for pool, place in zip(self._pool, bucket.places, strict=True):
+                if place is not None and len(pool) < _SPARE:
+                    pool.append(place)
+        for window, buckets in enumerate(self.plan.windows):
+            self._move(window, end_ms - buckets * self.plan.bucket_ms)
+        self._judged_ms = end_ms
+        self._cited.clear()
+
+    def _move(self, window: int, low_ms: int) -> None:
+        """Take out of a window what starts before `low_ms`, and add the newest bucket."""
+        inside = self._inside[window]
+        left = self.left[window] = [old for old in inside if old.start_ms < low_ms]
+        if left:
+            inside = self._inside[window] = inside[len(left) :]
+        room = self._work_room()
+        for at, old in enumerate(left):
+            # while one is taken out, those behind it are inside still, or were added before
+            rest = [*left[at + 1 :], *inside]
+            window_kernels.take_bucket_out(
+                old.head_at, old.start_ms // self.plan.bucket_ms, window, self.tracks, self.ops, self._needed,
+                self.totals_at, room, np.array([one.head_at for one in rest], dtype=np.int64),
+                np.array([one.start_ms // self.plan.bucket_ms for one in rest], dtype=np.int64),
+            )  # fmt: skip
+        if self.newest is not None:
+            self._add(window, self.newest, room)
+
+    def _add(self, window: int, bucket: Sealed, room: RankArray) -> None:
+        window_kernels.add_bucket(
+            bucket.head_at, bucket.start_ms // self.plan.bucket_ms, window, self.tracks, self.ops, self._needed,
+            self.totals_at, room,
+        )  # fmt: skip
+        self._inside[window].append(bucket)
+
     def close(self, end_ms: int) -> None:
-        """The bucket that ends at `end_ms` has been judged: seal it, drop what no later window can reach."""
+        """The bucket that ends at `end_ms` has been judged: drop what no later window can reach."""
         self.closed_until_ms = end_ms
-        oldest = end_ms + self.plan.bucket_ms - self.plan.window_ms  # start of the oldest bucket in the next window
-        for start in [start for start in self.blocks if start < oldest]:
-            del self.blocks[start]
+        # the oldest bucket of the longest window is needed once more, to be taken out of its totals
+        oldest = end_ms - self.plan.window_ms if self.plan.windows else end_ms
+        for start in [start for start in self.sealed if start < oldest]:
+            del self.sealed[start]
+        self.newest = None
+        self.left = [[] for _ in self.plan.windows]
         uncited = end_ms - self._evidence_buckets * self.plan.bucket_ms
-        for start, block in self.blocks.items():
-            if start < uncited:
-                block.evidence = None
+        for start, bucket in self.sealed.items():
+            if start < uncited and bucket.evidence is not None:
+                bucket.forget_evidence(len(self.plan.tracks))
 
     # --- windows out -----------------------------------------------------------------------------------------------
 
-    def touched(self, end_ms: int, window_ms: int, slot_count: int) -> npt.NDArray[np.bool_]:
-        """Which slots have any row in the window that ends at `end_ms`: bool[slot_count]."""
-        seen = np.zeros(slot_count, dtype=np.bool_)
-        for block in self._window(end_ms, window_ms):
-            used = min(block.room, slot_count)
-            seen[:used] |= block.touched[:used]
-        return seen
+    def ranks_of(self, track: int, cells: IntArray) -> RankArray:
+        """Ranks int32, of the same shape, that cells have in a track; -1 where one has none."""
+        out = np.empty(cells.shape, dtype=np.int32)
+        row = self.tracks[track]
+        find_ranks(row[TABLE_AT], row[MASK], cells.reshape(-1), out.reshape(-1))
+        return out
 
-    def lanes_of(self, use: LaneUse, end_ms: int, window_ms: int, index: SlotArray) -> FloatArray:
-        """The feature's lanes merged over the window, at the slots `index` (-1 is empty): float64[width, n]."""
-        part = slice(use.lane, use.lane + use.width)
-        merges = self._merges[part]
-        merged: FloatArray | None = None
-        for block in self._window(end_ms, window_ms):
-            taken = self._taken(block, part, index)
-            if merged is None:
-                merged = taken
-            else:
-                merge_into(merged, taken, merges)
-        return self._nothing(part, len(index)) if merged is None else merged
+    def lanes_of(self, use: FeatureUse, end_ms: int, window_ms: int, cells: IntArray) -> FloatArray:
+        """The feature's lanes over the window that ends at `end_ms`, merged over cells[i, :]: float64[width, n]."""
+        ranks = self.ranks_of(use.track, cells)
+        out = np.empty((use.width, len(cells)))
+        ops = self._ops_of(use)
+        buckets, row = window_ms // self.plan.bucket_ms, self.tracks[use.track]
+        bucket = self.sealed.get(end_ms - window_ms)
+        if not row[COUNT]:
+            window_kernels.prepare_lanes(ops, out)
+        elif buckets > 1:
+            total_at = self.totals_at[self.plan.windows.index(buckets), use.track]
+            window_kernels.gather_totals(total_at, row[TOTAL_WIDTH], ranks, ops, out)
+        elif bucket is not None:
+            window_kernels.gather_bucket(bucket.head_at, use.track, self.tracks, ranks, ops, out)
+        else:
+            window_kernels.prepare_lanes(ops, out)
+        return out
 
-    def merge_columns(self, use: LaneUse, columns: FloatArray) -> FloatArray:
-        """Merge float64[width, n, m] over its last axis (cells of a neighbourhood): float64[width, n]."""
-        merges = self._merges[use.lane : use.lane + use.width]
-        merged = np.ascontiguousarray(columns[:, :, 0])
-        for at in range(1, columns.shape[2]):
-            merge_into(merged, np.ascontiguousarray(columns[:, :, at]), merges)
-        return merged
-
-    def evidence_of(self, use: LaneUse, end_ms: int, window_ms: int, slots: list[int]) -> list[int]:
-        """The evidence pointers that the window's buckets hold for the feature at these slots, newest bucket first."""
-        if use.evidence < 0:
+    def evidence_of(self, use: FeatureUse, window_ms: int, cells: IntArray) -> list[int]:
+        """The evidence pointers that the buckets of the window being judged hold for the feature at these cells, newest
+        bucket first."""
+        heads = self._cited.get(window_ms)
+        if heads is None:
+            newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
+            starts = [start for start in reversed(self.sealed) if self._judged_ms - start <= newest]
+            heads = self._cited[window_ms] = np.array([self.sealed[start].head_at for start in starts], dtype=np.int64)
+        if use.evidence < 0 or not len(heads):
             return []
-        found: list[int] = []
-        # the age limit is applied here too: a block restored from a snapshot may remember more than a live one
-        newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
-        for block in reversed(self._window(end_ms, newest)):
-            if block.evidence is not None:
-                row, room = block.evidence[use.evidence], block.room
-                found += [int(row[slot]) for slot in slots if 0 <= slot < room and row[slot] >= 0]
-        return found
+        row, out = self.tracks[use.track], np.empty(len(heads) * len(cells) + 1, dtype=np.int64)
+        found = window_kernels.gather_evidence(heads, row[TABLE_AT], row[MASK], use.track, use.evidence, cells, out)
+        pointers: list[int] = out[:found].tolist()
+        return pointers
 
-    def _window(self, end_ms: int, window_ms: int) -> list[Block]:
-        starts = range(end_ms - window_ms, end_ms, self.plan.bucket_ms)
-        return [self.blocks[start] for start in starts if start in self.blocks]
+    def seen(self, uses: Iterable[tuple[FeatureUse, int]]) -> npt.NDArray[np.bool_]:
+        """Which slots have data for any of these (feature, window in ms) in the bucket being judged: bool[slots]."""
+        marks = np.zeros(self._slots.count, dtype=np.bool_)
+        room = self._work_room()
+        for track, window_ms in {(use.track, window_ms) for use, window_ms in uses}:
+            row, buckets = self.tracks[track], window_ms // self.plan.bucket_ms
+            total_at = self.totals_at[self.plan.windows.index(buckets), track] if buckets > 1 else 0
+            if total_at or self.newest is not None:
+                head_at = 0 if self.newest is None else self.newest.head_at
+                window_kernels.mark_slots(
+                    total_at, row[TOTAL_WIDTH], head_at, track, row[COUNT], row[SLOTS_AT], room, marks
+                )
+        return marks
 
-    def _nothing(self, part: slice, count: int) -> FloatArray:
-        lanes = np.empty((part.stop - part.start, count))
-        lanes[:] = self._empty[part, None]
-        return lanes
+    def _ops_of(self, use: FeatureUse) -> IntArray:
+        """The feature's ops for kernels, int64[ops, 2]: code, first lane."""
+        ops = self._uses.get(use)
+        if ops is None:
+            ops = self._uses[use] = ops_of(self.plan, use)
+        return ops
 
-    def _taken(self, block: Block, part: slice, index: SlotArray) -> FloatArray:
-        outside = (index < 0) | (index >= block.room)
-        if not outside.any():
-            taken: FloatArray = block.lanes[part].take(index, axis=1)
-            return taken
-        taken = block.lanes[part].take(np.where(outside, 0, index), axis=1)
-        taken[:, outside] = self._empty[part, None]
-        return taken
+    def _work_room(self) -> RankArray:
+        return np.empty(int(self.tracks[:, COUNT].max(initial=0)) + 1, dtype=np.int32)
+
+    # --- from and to a snapshot ------------------------------------------------------------------------------------
+
+    def slots_of(self, track: int) -> RankArray:
+        """The slot of each rank of a track."""
+        return self._slots_of[track][: self.tracks[track, COUNT]]
+
+    def restore_track(self, track: int, slots: RankArray) -> None:
+        """Give an empty track its cells, in the order of their ranks."""
+        if not len(slots):
+            return
+        self._grow(track, len(slots))
+        self._slots_of[track][: len(slots)] = slots
+        row = self.tracks[track]
+        row[COUNT] = len(slots)
+        row_kernels.fill_table(row[TABLE_AT], row[MASK], self._slots.cells_at, row[SLOTS_AT], len(slots))
+
+    def open_rows(self, start_ms: int, track: int) -> OpenBucket:
+        """An open bucket, opened if need be, with room for the rows of a track."""
+        bucket = self.open.setdefault(start_ms, OpenBucket(start_ms, len(self.plan.tracks)))
+        if bucket.places[track] is None:
+            self._give_rows(bucket, track)
+        return bucket
+
+    def rebuild_totals(self) -> None:
+        """Make the totals of every window from the sealed buckets, as they were at the last bucket's end."""
+        if self.closed_until_ms is None:
+            return
+        self.sealed = dict(sorted(self.sealed.items()))
+        room = self._work_room()
+        for window, buckets in enumerate(self.plan.windows):
+            low_ms = self.closed_until_ms - buckets * self.plan.bucket_ms
+            for start_ms, bucket in self.sealed.items():
+                if start_ms >= low_ms:
+                    self._add(window, bucket, room)
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Memory by what it is for, as allocated."""
+        return {
+            "tables": sum(a.nbytes for a in self._tables) + sum(a.nbytes for a in self._slots_of),
+            "totals": sum(total.nbytes for total in self._totals.values()),
+            "open": sum(place.nbytes for bucket in self.open.values() for place in bucket.places if place is not None),
+            "spare": sum(place.nbytes for pool in self._pool for place in pool),
+            "sealed": sum(bucket.nbytes for bucket in self.sealed.values()),
+        }
+
+
+def ops_of(plan: GroupPlan, use: FeatureUse) -> IntArray:
+    """A feature's ops for kernels, int64[ops, 2]: code, first lane in the track."""
+    lanes = plan.tracks[use.track].lane_of
+    return np.array([(int(op), lanes[op]) for op in use.ops], dtype=np.int64)
 
 
 @kernel
-def _choose(
-    slots: SlotArray,
-    kind: npt.NDArray[np.int32],
-    features: npt.NDArray[np.int32],
-    event_at_ms: IntArray,
-    bucket_ms: int,
-    closed_until_ms: int,
-    index: IntArray,
-    starts: IntArray,
-    late: IntArray,
-) -> tuple[int, int, int, int]:
-    """Which rows go into buckets: fills `index` and the `starts` of their buckets, and `late` with those whose bucket
-    has been judged. `features` by kind says how many a row of it touches. Returns how many of each, and the first and
-    the last start."""
-    taken = too_late = 0
-    low, high = 1 << 62, -1
-    for i in range(slots.shape[0]):
-        if slots[i] < 0 or features[kind[i]] == 0:
-            continue
-        start = int(event_at_ms[i] - event_at_ms[i] % bucket_ms)
-        if start < closed_until_ms:
-            late[too_late] = i
-            too_late += 1
-            continue
-        index[taken] = i
-        starts[taken] = start
-        taken += 1
-        low = min(low, start)
-        high = max(high, start)
-    return taken, too_late, low, high
-
-
-def _by_start(index: IntArray, starts: IntArray, low: int, high: int) -> list[tuple[int, IntArray]]:
-    """The rows `index` grouped by the start of their bucket; nearly always one or two groups."""
-    if not len(index):
-        return []
-    if low == high:
-        return [(int(low), index)]
-    order = np.argsort(starts, kind="stable")
-    ordered = starts[order]
-    cuts = np.flatnonzero(np.diff(ordered)) + 1
-    firsts = ordered[np.concatenate(([0], cuts))].tolist()
-    return list(zip(firsts, np.split(index[order], cuts), strict=True))
+def find_ranks(table_at: int, mask: int, cells: IntArray, out: RankArray) -> None:
+    """Ranks of the cells in a track's table, -1 where a cell is not in it or is no cell."""
+    for i in range(cells.shape[0]):
+        out[i] = row_kernels.find_rank(table_at, mask, cells[i]) if cells[i] >= 0 else -1

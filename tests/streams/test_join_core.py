@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,15 +17,9 @@ from schemas.alert import Action, Alert
 from schemas.observation import Flag
 from schemas.sources import Source
 from streams.join_core import JoinSettings, JoinShard
-from streams.snapshot_codec import (
-    block_parts,
-    decode_part,
-    encode_part,
-    is_sealed,
-    make_manifest,
-    restore,
-    volatile_parts,
-)
+from streams.shard_store import ShardStore
+from streams.snapshots import Snapshots
+from tests.support.memory_log import MemoryLog
 from tests.support.probe import Probe, ProbeSettings
 from tests.support.raw_log import RawRow, closing_frame, frames_of, late_rows
 from topology.grid import Grid
@@ -40,6 +35,23 @@ SHORT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 def make_shard(*detectors: Detector[ProbeSettings]) -> JoinShard:
     return JoinShard(0, GRID, detectors or (Probe(),), [(int(s), p) for s, p in PARTITIONS], JoinSettings())
+
+
+def make_snapshots(log: MemoryLog) -> Snapshots:
+    return Snapshots(0, ShardStore("join-state", log), log, open_topic="join-open", blocks_topic="join-blocks")
+
+
+def restored(shard: JoinShard, next_offset: int) -> JoinShard:
+    """Another shard, filled from the shard's snapshot."""
+
+    async def through_a_log() -> JoinShard:
+        log, second = MemoryLog(), make_shard()
+        before, after = make_snapshots(log), make_snapshots(log)
+        await before.write(before.capture(shard, next_offset))
+        assert await after.read(second) == next_offset
+        return second
+
+    return asyncio.run(through_a_log())
 
 
 @st.composite
@@ -127,14 +139,7 @@ def test_a_shard_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened(
     first = make_shard()
     for frame in frames[:cut]:
         first.process(frame)
-    manifest = make_manifest(first, cut)
-    parts = [encode_part(part) for part in volatile_parts(first)]
-    for group in first.groups.values():
-        for block in group.blocks.values():
-            if is_sealed(group, block):
-                parts += [encode_part(part) for part in block_parts(group.plan, block)]
-    second = make_shard()
-    assert restore(second, manifest, [decode_part(part) for part in parts]) == []
+    second = restored(first, cut)
     assert [second.process(frame) for frame in frames[cut:]] == expected[cut:]
 
 
@@ -189,7 +194,7 @@ def test_a_year_without_data_is_skipped_not_stepped_through() -> None:
     year_ms = 365 * 86_400_000
     late = [RawRow(Source.READINGS, 0, 9, START_MS + year_ms, CELLS[0], "level", 1.0)]
     judged: list[int] = []
-    detector = shard.judges[BUCKET_MS][0].detector
+    detector = shard.judges[BUCKET_MS].members[0].detectors[0]
     original = detector.judge
 
     def counting(view: CellView) -> Verdicts:
@@ -237,7 +242,7 @@ def test_detectors_that_share_a_feature_keep_it_once() -> None:
 
 def test_arrays_that_a_detector_gets_cannot_be_written() -> None:
     shard = make_shard()
-    detector = shard.judges[BUCKET_MS][0].detector
+    detector = shard.judges[BUCKET_MS].members[0].detectors[0]
     original = detector.judge
 
     def vandal(view: CellView) -> Verdicts:
