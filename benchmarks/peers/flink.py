@@ -5,51 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmarks.peers.engine import Command, Engine, Job, Pace, Say
-from benchmarks.peers.jars import jar_list
-from benchmarks.peers.java_code import compile_java, java_command, java_version
+from benchmarks.peers.engine import Job
+from benchmarks.peers.java_code import java_version
+from benchmarks.peers.jvm_engine import JvmEngine, job_topics
 
-JARS = jar_list("flink")
-SOURCES = ("CityJoin.java", "JsonScanner.java", "FlinkDataStream.java", "FlinkSql.java")
 SETTINGS = (
     "local execution, parallelism = cores, object reuse, heap state, fetches of 4 MiB and 10,000 records a poll, "
     "4 GiB heap, serial collector on one core and G1 on two"
 )
 
 
-class Flink(Engine):
+class Flink(JvmEngine):
     """What the jobs have in common."""
 
-    pace = Pace.FAST
-    main_class: ClassVar[str]
+    jars = "flink"
+    sources = ("FlinkDataStream.java", "FlinkSql.java")
 
     @property
     def versions(self) -> str:
-        of = {jar.artifact: jar.version for jar in JARS.pinned()}
         return (
-            f"Flink {of['flink-clients']}, flink-connector-kafka {of['flink-connector-kafka']}, "
-            f"kafka-clients {of['kafka-clients']}, Java {java_version()}"
+            f"Flink {self.version('flink-clients')}, flink-connector-kafka {self.version('flink-connector-kafka')}, "
+            f"kafka-clients {self.version('kafka-clients')}, Java {java_version()}"
         )
 
-    def prepare(self, say: Say) -> None:
-        compile_java(SOURCES, JARS.class_path(say), say)
-
-    def commands(self, job: Job) -> Sequence[Command]:
-        jars = JARS.class_path()
-        classes = compile_java(SOURCES, jars, lambda _line: None)
-        arguments = (job.bootstrap, job.readings, job.camera_events, job.tickets, job.output, job.group)
-        command = java_command(
-            self.main_class,
-            [classes, *jars],
-            [*arguments, str(job.cores), *self.more_arguments(job)],
-            cores=job.cores,
-            options=[f"-Djava.io.tmpdir={job.folder}"],
-        )
-        return [Command(argv=command)]
-
-    def more_arguments(self, job: Job) -> Sequence[str]:
-        """What only this job is told."""
-        return ()
+    def arguments(self, job: Job) -> Sequence[str]:
+        return (*job_topics(job), str(job.cores))
 
 
 class FlinkDataStream(Flink):
@@ -66,8 +46,12 @@ class FlinkDataStream(Flink):
         "before the shuffle by cell.",
     )
 
-    def more_arguments(self, job: Job) -> Sequence[str]:
-        return ["-"]
+    def arguments(self, job: Job) -> Sequence[str]:
+        return (*super().arguments(job), self.checkpoints(job))
+
+    def checkpoints(self, job: Job) -> str:
+        """The folder they go to, as a URI; "-" for none."""
+        return "-"
 
 
 class FlinkCheckpointed(FlinkDataStream):
@@ -79,8 +63,8 @@ class FlinkCheckpointed(FlinkDataStream):
     recovery = "checkpoint every 10 s to a local folder, sink at least once"
     notes = ("As the job above, with a checkpoint every 10 s.",)
 
-    def more_arguments(self, job: Job) -> Sequence[str]:
-        return [(job.folder / "checkpoints").as_uri()]
+    def checkpoints(self, job: Job) -> str:
+        return (job.folder / "checkpoints").as_uri()
 
 
 class FlinkSql(Flink):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.peers.engine import Command, Engine, Job, Pace, Say
-from benchmarks.peers.jars import jar_list
-from benchmarks.peers.java_code import compile_java, java_command, java_version
-
-JARS = jar_list("hazelcast")
-SOURCES = ("CityJoin.java", "JsonScanner.java", "HazelcastJob.java")
+from benchmarks.peers.engine import Job
+from benchmarks.peers.java_code import java_version
+from benchmarks.peers.jvm_engine import JvmEngine, job_topics
 
 
-class HazelcastJet(Engine):
+class HazelcastJet(JvmEngine):
     """The job that a Jet user in need of speed would write."""
 
     name = "hazelcast-jet"
     title = "Hazelcast Jet"
-    pace = Pace.FAST
+    jars = "hazelcast"
+    sources = ("HazelcastJob.java",)
+    main_class = "HazelcastJob"
     recovery = "none: starts over"
     notes = (
         "Pipeline API, one member embedded, parallelism = cores, fetches of 4 MiB and 10,000 records a poll, the job's "
@@ -31,21 +30,8 @@ class HazelcastJet(Engine):
 
     @property
     def versions(self) -> str:
-        of = {jar.artifact: jar.version for jar in JARS.pinned()}
-        return f"Hazelcast {of['hazelcast']}, kafka-clients {of['kafka-clients']}, Java {java_version()}"
+        client = self.version("kafka-clients")
+        return f"Hazelcast {self.version('hazelcast')}, kafka-clients {client}, Java {java_version()}"
 
-    def prepare(self, say: Say) -> None:
-        compile_java(SOURCES, JARS.class_path(say), say)
-
-    def commands(self, job: Job) -> Sequence[Command]:
-        jars = JARS.class_path()
-        classes = compile_java(SOURCES, jars, lambda _line: None)
-        topics = (job.readings, job.camera_events, job.tickets, job.output)
-        command = java_command(
-            "HazelcastJob",
-            [classes, *jars],
-            [job.bootstrap, *topics, job.group, str(job.cores)],
-            cores=job.cores,
-            options=[f"-Djava.io.tmpdir={job.folder}"],
-        )
-        return [Command(argv=command)]
+    def arguments(self, job: Job) -> Sequence[str]:
+        return (*job_topics(job), str(job.cores))

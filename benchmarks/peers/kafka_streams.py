@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmarks.peers.engine import Command, Engine, Job, Pace, Say
-from benchmarks.peers.jars import jar_list
-from benchmarks.peers.java_code import compile_java, java_command, java_version
-
-JARS = jar_list("kafka_streams")
-SOURCES = ("CityJoin.java", "JsonScanner.java", "KafkaStreamsJob.java")
+from benchmarks.peers.engine import Job
+from benchmarks.peers.java_code import java_version
+from benchmarks.peers.jvm_engine import JvmEngine, job_topics
 
 
-class KafkaStreams(Engine):
+class KafkaStreams(JvmEngine):
     """The job that a Kafka Streams user in need of speed would write."""
 
     name = "kafka-streams"
     title = "Kafka Streams"
-    pace = Pace.FAST
+    jars = "kafka_streams"
+    sources = ("KafkaStreamsJob.java",)
+    main_class = "KafkaStreamsJob"
     recovery = "none: starts over"
     state: ClassVar[str] = "heap"
     notes: ClassVar[Sequence[str]] = (
@@ -33,24 +32,10 @@ class KafkaStreams(Engine):
 
     @property
     def versions(self) -> str:
-        of = {jar.artifact: jar.version for jar in JARS.pinned()}
-        return f"Kafka Streams {of['kafka-streams']}, Java {java_version()}"
+        return f"Kafka Streams {self.version('kafka-streams')}, Java {java_version()}"
 
-    def prepare(self, say: Say) -> None:
-        compile_java(SOURCES, JARS.class_path(say), say)
-
-    def commands(self, job: Job) -> Sequence[Command]:
-        jars = JARS.class_path()
-        classes = compile_java(SOURCES, jars, lambda _line: None)
-        topics = (job.readings, job.camera_events, job.tickets, job.output)
-        command = java_command(
-            "KafkaStreamsJob",
-            [classes, *jars],
-            [job.bootstrap, *topics, job.group, str(job.cores), str(job.folder / "state"), self.state],
-            cores=job.cores,
-            options=[f"-Djava.io.tmpdir={job.folder}"],
-        )
-        return [Command(argv=command)]
+    def arguments(self, job: Job) -> Sequence[str]:
+        return (*job_topics(job), str(job.cores), str(job.folder / "state"), self.state)
 
 
 class KafkaStreamsLogged(KafkaStreams):
