@@ -12,7 +12,7 @@ from schemas.alert import Action, Alert, encode_alert
 from schemas.incident import IncidentChange, encode_incident
 from schemas.incident_types import built_in_types
 from schemas.loop_record import LoopKind, LoopRecord, TicketInLoop, decode_loop_record, encode_loop_record
-from schemas.notification import Notification, encode_notification
+from schemas.notification import Notification, NotificationKind, encode_notification
 from streams.loop_core import LoopCore
 from streams.loop_incident import Incident
 from streams.loop_ledger import Output
@@ -26,6 +26,14 @@ NOWHERE: Place | None = None
 
 def new_core(settings: DispatchSettings | None = None, city: City | None = None) -> LoopCore:
     return LoopCore(city or loop_city(), built_in_types(), settings or DispatchSettings())
+
+
+def refusal(outputs: list[Output]) -> Notification:
+    """The one output there is, which is a refusal that its author can read in both languages."""
+    (answer,) = outputs
+    assert isinstance(answer, Notification) and answer.kind is NotificationKind.REFUSED
+    assert answer.to_actor and answer.sentence_zh.startswith("拒绝") and "refused" in answer.sentence_en
+    return answer
 
 
 def as_bytes(outputs: list[Output]) -> list[bytes]:
