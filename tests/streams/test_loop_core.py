@@ -10,15 +10,7 @@ from schemas.loop_record import TicketInLoop
 from schemas.notification import RefusalReason
 from streams.loop_hash import verify_chain
 from streams.loop_settings import DispatchSettings
-from tests.support.loop_city import (
-    FAR_IN_WEST,
-    GRID,
-    HOUR,
-    IN_NORTH_EAST,
-    IN_WEST,
-    MINUTE,
-    OUTSIDE,
-)
+from tests.support.loop_city import FAR_IN_WEST, GRID, HOUR, IN_NORTH_EAST, IN_WEST, MINUTE, OUTSIDE
 from tests.support.loop_log import LoopLog, new_core, refusal, shown
 from tests.support.small_places import NORTH_EAST
 

@@ -9,17 +9,7 @@ from schemas.alert import Action
 from schemas.incident import State
 from streams.loop_discovery import Outcome
 from streams.loop_settings import DispatchSettings
-from tests.support.loop_city import (
-    DESK,
-    FAR_IN_WEST,
-    GRID,
-    HOUR,
-    IN_EAST,
-    IN_NORTH_EAST,
-    IN_WEST,
-    MINUTE,
-    loop_city,
-)
+from tests.support.loop_city import DESK, FAR_IN_WEST, GRID, HOUR, IN_EAST, IN_NORTH_EAST, IN_WEST, MINUTE, loop_city
 from tests.support.loop_log import LoopLog, new_core, shown
 from tests.support.small_places import WEST
 from topology.city import City

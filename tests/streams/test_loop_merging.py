@@ -10,14 +10,7 @@ from schemas.alert import Action
 from schemas.incident import State, encode_incident
 from schemas.notification import RefusalReason
 from streams.loop_settings import MAX_MEMBERS, DispatchSettings
-from tests.support.loop_city import (
-    FAR_IN_WEST,
-    GRID,
-    HOUR,
-    IN_WEST,
-    MINUTE,
-    NEXT_TO_IT,
-)
+from tests.support.loop_city import FAR_IN_WEST, GRID, HOUR, IN_WEST, MINUTE, NEXT_TO_IT
 from tests.support.loop_log import LoopLog, new_core, refusal, shown
 from tests.support.small_places import NORTH_EAST, WEST
 

@@ -10,10 +10,7 @@ from schemas.incident import State
 from schemas.loop_record import LoopKind
 from schemas.notification import Notification, NotificationKind, RefusalReason
 from streams.loop_discovery import Outcome
-from tests.support.loop_city import (
-    DESK,
-    FAR_IN_WEST,
-)
+from tests.support.loop_city import DESK, FAR_IN_WEST
 from tests.support.loop_log import LoopLog, refusal, shown
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -10,10 +10,7 @@ from schemas.incident import State
 from schemas.loop_record import NO_OFFSET, LoopKind
 from streams.loop_discovery import Outcome
 from streams.loop_settings import DispatchSettings
-from tests.support.loop_city import (
-    HOUR,
-    MINUTE,
-)
+from tests.support.loop_city import HOUR, MINUTE
 from tests.support.loop_log import LoopLog, new_core, shown
 
 # --- time -------------------------------------------------------------------------------------------------------------
