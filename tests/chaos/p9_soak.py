@@ -34,6 +34,7 @@ RATE: Final = 20_000
 SHARDS: Final = 4
 INCIDENT_PARTITIONS: Final = 2
 CATCH_UP_WITHIN_S: Final = 120.0
+SAY_EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ class Bounds:
     measured_s: float
     block_s: float
     mb_per_h: float
-    """The most that the slope may be, its error taken off: a leak of 40 bytes for each hundred records is 3 MB/h."""
+    """The most that the slope may be, its error taken off: 20 MB/h are 28 bytes for each hundred records."""
+
+    @property
+    def minutes(self) -> float:
+        """From the first record to the last."""
+        return (self.warm_up_s + self.measured_s) / 60
 
 
 FULL: Final = Bounds(warm_up_s=300, measured_s=1_800, block_s=30, mb_per_h=20)
@@ -87,11 +93,18 @@ async def trial(stage: Stage, seed: int) -> list[str]:
     with worker:
         await worker.reads()
         began = time.monotonic()
+        next_word = began + SAY_EVERY_S
         tasks = [asyncio.create_task(work) for work in (traffic.run(), people.run())]
         try:
             while time.monotonic() < began + bounds.warm_up_s + bounds.measured_s:
                 await asyncio.sleep(EVERY_S)
                 samples.take(worker.pid, told)
+                if time.monotonic() >= next_word:
+                    next_word += SAY_EVERY_S
+                    stage.given.progress(
+                        f"seed {seed}: {(time.monotonic() - began) / 60:.0f} of {bounds.minutes:.0f} min, "
+                        f"{samples.rss_mb[-1]:.0f} MB, {samples.files[-1]} files, {samples.threads[-1]} threads"
+                    )
                 for task in tasks:
                     if task.done():
                         task.result()
