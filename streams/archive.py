@@ -91,10 +91,15 @@ class Archive:
 
     def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
         """These are another worker's now, or come again from what is checkpointed."""
-        for topic, partition in partitions:
+        for topic, partition in list(partitions):
             lane = self._lanes.pop((topic, partition), None)
             if lane is not None:
                 lane.revoke()
+
+    def begin_anew(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """After each division of the group all that is ours comes from its committed offset on, and an event that was
+        on its way while it was being divided has got a lane that nobody would ever take away."""
+        self.forget(self._lanes)
 
     def _lane(self, topic: str, partition: int) -> Lane:
         lane = self._lanes.get((topic, partition))
@@ -135,5 +140,8 @@ def build_archive(
         "archive-notifications": names.notifications,
         "archive-actions": names.actions,
     }
-    build_agents(app, agents, archive.take, tick=archive.flush_due, tick_every_s=TICK_S, revoked=archive.forget)
+    build_agents(
+        app, agents, archive.take,
+        tick=archive.flush_due, tick_every_s=TICK_S, assigned=archive.begin_anew, revoked=archive.forget,
+    )  # fmt: skip
     return archive

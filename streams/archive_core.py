@@ -10,7 +10,7 @@ Exactly once into ClickHouse rests on five things, each of which covers what the
    dropped. Coverage is exact because it is part of the checkpoint, not of the process.
 4. An owner that was declared dead and goes on (a machine that was paused) finds its successor's claim in front of its
    next checkpoint, and inserts nothing more (streams/shard_claim.py). A plan of its own that stood before the claim is
-   known to the successor, which does it with the same token.
+   known to the successor, which makes it its own, durably, and does it with the same token.
 5. The tables identify a row by its raw record (ReplacingMergeTree) and the views read them duplicate-free. That catches
    what is left: an insert that comes after ten thousand others, when ClickHouse has forgotten its token.
 """

@@ -259,7 +259,8 @@ class FrameLane(Lane):
                 *(self.topic, self.partition, checkpoint.frames - len(frames), checkpoint.frames),
             )
             checkpoint = msgspec.structs.replace(checkpoint, token=self._new_token())
-        return shard if await self._insert(shard, checkpoint, frames) else None
+        # under our own epoch first: of two plans that former owners left, another owner could choose the other one
+        return shard if await self._put(checkpoint) and await self._insert(shard, checkpoint, frames) else None
 
     def _decoded(self, payload: bytes) -> Checkpoint:
         try:

@@ -8,7 +8,11 @@ topic of their state itself, which has one partition per shard and therefore one
 - Each owner first writes a claim, under a key that all share. The claim's offset is its *epoch*. Then it reads what is
   there. So of two owners, either the earlier one's write is in what the later one reads, or it stands behind the later
   one's claim.
-- Each owner writes under a key of its own, and clears the others' away after its first write. So nobody overwrites.
+- Each claim writes under a key of its own, and clears the others' away after its first write. So nobody overwrites, and
+  what is cleared away late is of an earlier claim.
+- A write that stands behind a claim of another is void, and its owner is told; but it stays, and may be the one of the
+  greatest epoch that the next owner finds. That is harmless as long as nobody *acts* on what he has found, where it
+  matters which of two it was, before he has put it under his own epoch.
 - What is stored carries a checksum: a state that is damaged must not be taken for another state.
 - A write whose offset is the one right behind the owner's last write has no claim between the two: nothing else needs
   to be asked. Only when there is a gap, the gap is read, and a claim in it says that the shard is another's now.
@@ -41,7 +45,7 @@ class ShardClaim:
         self._log = log
         self._shard = shard
         self._name = name
-        self._id = uuid.uuid4().hex  # names an owner; nothing that is told depends on it
+        self._id = ""  # names a claim; nothing that is told depends on it
         self._others: list[str] = []
         self._last = -1  # offset of our last write
         self.epoch = -1
@@ -49,10 +53,11 @@ class ShardClaim:
     async def take(self) -> list[bytes]:
         """Claim the shard; what owners before (or beside) us have stored, in no particular order. BrokerError when
         something of it is damaged."""
+        self._id = uuid.uuid4().hex
         self.epoch = self._last = await self._store.put(self._shard, OWNER_KEY, self._id.encode())
         stored = await self._store.load(self._shard)
         stored.pop(OWNER_KEY, None)
-        self._others = [key for key in stored if key != self._key]
+        self._others = list(stored)
         return [self._checked(key, payload) for key, payload in stored.items()]
 
     async def put(self, payload: bytes) -> bool:

@@ -393,6 +393,35 @@ async def test_an_owner_that_was_frozen_inserts_nothing_beside_its_successor(wor
     assert Counter(world.store.offsets) == Counter(range(40))
 
 
+async def test_two_owners_that_do_a_batch_again_do_the_same_one(world: World) -> None:
+    """Both claim the shard, then each one's plan stands behind the other's claim. Both plans stay in the topic, and
+    each owner chose another one when it claimed the shard again: the frames went in twice, under two tokens."""
+    world.store.away = True
+    await world.produce(reading_frame(0, 4))
+    first, second = world.lane(), world.lane()
+    await world.feed(first, first=0)
+    await world.feed(second, first=0)
+    await first.flush()  # its plan is void
+    going_on = [asyncio.create_task(first.flush())]  # finds its plan, and waits for the store
+    await _until(lambda: world.thread.away)
+    await second.flush()  # void, too
+    going_on.append(asyncio.create_task(second.flush()))  # finds both plans
+    await _until(lambda: len(world.log.messages[STATE, 0]) > 7)
+    world.store.away = False
+    await asyncio.gather(*going_on)
+    await first.flush()
+    await second.flush()
+    assert Counter(world.store.offsets) == Counter(range(5))
+
+
+async def _until(come: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if come():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it did not come")
+
+
 @pytest.mark.parametrize("when", ["waiting for the store", "writing the plan"])
 async def test_a_lane_that_was_cancelled_in_the_middle_goes_on_from_its_checkpoint(world: World, when: str) -> None:
     await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(5)))

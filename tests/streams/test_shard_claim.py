@@ -79,6 +79,22 @@ async def test_an_owner_that_claims_again_is_the_owner_again_and_the_other_is_to
     assert not await second.put(b"3")
 
 
+async def test_what_an_owner_clears_away_late_is_never_what_the_other_has_written_since() -> None:
+    """Keys named owners at first, not claims: the second owner's tombstone for what it had found took away what the
+    first one wrote after it had claimed the shard again."""
+    log = MemoryLog()
+    first, second = claim_on(log), claim_on(log)
+    await first.take()
+    assert await first.put(b"1")
+    assert await second.take() == [b"1"]
+    assert await second._write(second._key, b"2"), "and then it is frozen, before it clears away"
+    await first.take()
+    assert await first.put(b"3")
+    for key in second._others:
+        await ShardStore(TOPIC, log).put(SHARD, key, None)
+    assert b"3" in await payloads(log)
+
+
 async def test_a_write_that_had_to_be_repeated_is_no_claim() -> None:
     log = MemoryLog()
     claim = claim_on(log)

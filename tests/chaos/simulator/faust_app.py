@@ -163,6 +163,8 @@ class SimApp:
             assignment = member.assignment
             chance.shuffle(places)
             for place in places:
+                if not self._flow.is_set() or member.assignment != assignment:
+                    break  # what is taken now would be of the new assignment, and be lost to it
                 for record in fetcher.take(place, chance.choice((1, 2, 5, 50))):
                     if not self._flow.is_set() or member.assignment != assignment:
                         break
