@@ -64,6 +64,8 @@ class CitySpec:
     """Seconds of event time between two records of one device."""
     spike_every: int = 5_000
     seed: int = 1
+    placed: bool = True
+    """Whether readings and camera events say where they are; else the device register has to."""
 
     @property
     def side(self) -> int:
@@ -138,7 +140,7 @@ def closers(records_end_ms: int, spec: CitySpec) -> Records:
 
 def write_batches(spec: CitySpec, records: Records, offsets: dict[tuple[int, int], int]) -> Iterator[RawBatch_]:
     """The records as Kafka record batches, (source, partition, batches) in turn; `offsets` moves on with them."""
-    codes, data, starts = _templates()
+    codes, data, starts = _templates(spec.placed)
     for source in Source:
         for partition in range(PARTITIONS):
             chosen = np.flatnonzero((records.source == source) & (records.partition == partition))
@@ -179,7 +181,7 @@ def numbers_of(spec: CitySpec, cells: IntArray) -> IntArray:
 
 
 @kernel
-def _mixed(number: int, salt: int) -> int:
+def mixed(number: int, salt: int) -> int:
     """splitmix64's finaliser of (number, salt), 62 bits."""
     z = np.uint64(number) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt) * np.uint64(0xD1B54A32D192ED03)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -207,12 +209,12 @@ def _fill(
 ) -> None:
     for i in range(source.shape[0]):
         n = first + i
-        dice = _mixed(n, seed)
+        dice = mixed(n, seed)
         if dice % 100 == 0:
             source[i] = 2
             device[i] = n
-            number[i] = _mixed(n, seed + 1) % cells
-            kind[i] = _mixed(n, seed + 2) % kind_counts[2]
+            number[i] = mixed(n, seed + 1) % cells
+            kind[i] = mixed(n, seed + 2) % kind_counts[2]
             tenths[i] = 10
         else:
             d = (n % devices) * stride % devices
@@ -220,21 +222,21 @@ def _fill(
             number[i] = d % cells
             if d % 10 == 9:
                 source[i] = 1
-                kind[i] = _mixed(n, seed + 2) % kind_counts[1]
-                tenths[i] = 20 + _mixed(n, seed + 3) % 81
+                kind[i] = mixed(n, seed + 2) % kind_counts[1]
+                tenths[i] = 20 + mixed(n, seed + 3) % 81
             else:
                 source[i] = 0
-                kind[i] = _mixed(d, seed + 4) % kind_counts[0]
-                if _mixed(n, seed + 5) % spike_every == 0:
-                    tenths[i] = _mixed(n, seed + 3) % 1000
+                kind[i] = mixed(d, seed + 4) % kind_counts[0]
+                if mixed(n, seed + 5) % spike_every == 0:
+                    tenths[i] = mixed(n, seed + 3) % 1000
                 else:
-                    tenths[i] = 100 + _mixed(d, seed + 6) % 200 + _mixed(n, seed + 3) % 100
+                    tenths[i] = 100 + mixed(d, seed + 6) % 200 + mixed(n, seed + 3) % 100
         good[i] = (dice // 100) % 20 != 0
-        event_at_ms[i] = START_MS + n * period_ms // devices - _mixed(n, seed + 7) % DISORDER_MS
+        event_at_ms[i] = START_MS + n * period_ms // devices - mixed(n, seed + 7) % DISORDER_MS
 
 
 @kernel
-def _number(value: int, least_digits: int, out: npt.NDArray[np.uint8], at: int) -> int:
+def write_number(value: int, least_digits: int, out: npt.NDArray[np.uint8], at: int) -> int:
     digits = 1
     power = 10
     while digits < least_digits or (power <= value and digits < 19):
@@ -301,21 +303,21 @@ def _write(
                 size += 1
             code = codes[piece]
             if code == _ID:
-                size = _number(device[i], 9, text, size)
+                size = write_number(device[i], 9, text, size)
             elif code == _TENTHS:
-                size = _number(tenths[i] // 10, 1, text, size)
+                size = write_number(tenths[i] // 10, 1, text, size)
                 text[size] = 46
-                size = _number(tenths[i] % 10, 1, text, size + 1)
+                size = write_number(tenths[i] % 10, 1, text, size + 1)
             elif code == _HUNDREDTHS:
-                size = _number(tenths[i] // 100, 1, text, size)
+                size = write_number(tenths[i] // 100, 1, text, size)
                 text[size] = 46
-                size = _number(tenths[i] % 100, 2, text, size + 1)
+                size = write_number(tenths[i] % 100, 2, text, size + 1)
             elif code == _TIME:
-                size = _number(event_at_ms[i], 1, text, size)
+                size = write_number(event_at_ms[i], 1, text, size)
             elif code == _LON:
-                size = _degrees(int(_WEST_E6) + column * 1000 + inside, text, size)
+                size = write_degrees(int(WEST_E6) + column * 1000 + inside, text, size)
             elif code == _LAT:
-                size = _degrees(int(_SOUTH_E6) + row * 1000 + inside, text, size)
+                size = write_degrees(int(SOUTH_E6) + row * 1000 + inside, text, size)
             elif code == _QUALITY:
                 word = _GOOD if good[i] else _SUSPECT
                 for at in range(word.shape[0]):
@@ -337,10 +339,10 @@ def _write(
 
 
 @kernel
-def _degrees(micro: int, out: npt.NDArray[np.uint8], at: int) -> int:
-    at = _number(micro // 1_000_000, 1, out, at)
+def write_degrees(micro: int, out: npt.NDArray[np.uint8], at: int) -> int:
+    at = write_number(micro // 1_000_000, 1, out, at)
     out[at] = 46
-    return _number(micro % 1_000_000, 6, out, at + 1)
+    return write_number(micro % 1_000_000, 6, out, at + 1)
 
 
 # --- templates of JSON: fixed text and holes -------------------------------------------------------------------------
@@ -348,14 +350,14 @@ def _degrees(micro: int, out: npt.NDArray[np.uint8], at: int) -> int:
 _END, _ID, _TENTHS, _HUNDREDTHS, _TIME, _LON, _LAT, _QUALITY = range(8)
 _PARTS: Final = 7
 _MOST_KINDS: Final = 32
-_WEST_E6: Final = round(WEST * 1e6)
-_SOUTH_E6: Final = round(SOUTH * 1e6)
+WEST_E6: Final = round(WEST * 1e6)
+SOUTH_E6: Final = round(SOUTH * 1e6)
 _GOOD: Final = np.frombuffer(b"good", dtype=np.uint8)
 _SUSPECT: Final = np.frombuffer(b"suspect", dtype=np.uint8)
 
 
-def _template(source: Source, kind: str) -> list[tuple[str, int]]:
-    place = [(',"lon":', _LON), (',"lat":', _LAT)]
+def _template(source: Source, kind: str, placed: bool) -> list[tuple[str, int]]:
+    place = [(',"lon":', _LON), (',"lat":', _LAT)] if placed or source is Source.TICKETS else [("", _END), ("", _END)]
     if source is Source.READINGS:
         return [
             ('{"device_id":"d', _ID), (f'","metric":"{kind}","value":', _TENTHS),
@@ -372,12 +374,12 @@ def _template(source: Source, kind: str) -> list[tuple[str, int]]:
     ]  # fmt: skip
 
 
-def _templates() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def _templates(placed: bool) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     codes = np.zeros(3 * _MOST_KINDS * _PARTS, dtype=np.int8)
     pieces = [b""] * len(codes)
     for source in Source:
         for number, kind in enumerate(KINDS[source]):
-            for part, (text, code) in enumerate(_template(source, kind)):
+            for part, (text, code) in enumerate(_template(source, kind, placed)):
                 at = (int(source) * _MOST_KINDS + number) * _PARTS + part
                 codes[at], pieces[at] = code, text.encode()
     starts = np.zeros(len(codes) + 1, dtype=np.int32)

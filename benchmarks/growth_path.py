@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from benchmarks.growth_data import ARRIVED_MS, PARTITIONS, CitySpec, Records, write_batches
+from benchmarks.growth_data import ARRIVED_MS, PARTITIONS, CitySpec, closers, make_records, write_batches
 from detectors.contract import Detector
 from schemas.alert import Alert
 from schemas.kinds import built_in_kinds
@@ -134,14 +134,19 @@ class Path:
             setattr(self.spent, step, getattr(self.spent, step) + time.process_time() - began)
 
 
-def in_slices(spec: CitySpec, records: Records, offsets: dict[tuple[int, int], int]) -> Iterator[list[Any]]:
-    """The records' batches, a flush's worth at a time, as a busy worker would see them."""
-    from dataclasses import fields, replace
+def run(path: Path, spec: CitySpec, count: int) -> None:
+    """Take the city's first `count` records, a flush's worth at a time, then what ends all windows, and a snapshot.
 
-    for begin in range(0, len(records), FLUSH_RECORDS):
-        part = slice(begin, begin + FLUSH_RECORDS)
-        arrays = {f.name: getattr(records, f.name)[part] for f in fields(records) if f.name != "first"}
-        yield list(write_batches(spec, replace(records, **arrays), offsets))
+    Only one slice of the records is in memory at a time: the process's memory is that of the path.
+    """
+    offsets: dict[tuple[int, int], int] = defaultdict(int)
+    end_ms = 0
+    for first in range(0, count, FLUSH_RECORDS):
+        records = make_records(spec, first, min(FLUSH_RECORDS, count - first))
+        end_ms = max(end_ms, int(records.event_at_ms.max()))
+        path.take(list(write_batches(spec, records, offsets)))
+    path.take(list(write_batches(spec, closers(end_ms, spec), offsets)))
+    path.snapshot()
 
 
 @dataclass(slots=True)
