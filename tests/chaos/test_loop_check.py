@@ -37,7 +37,8 @@ class Story:
         frame = self.run.tickets(1, 3)[2]
         (self.tickets,) = ticket_records(frame, RAW_TICKETS)
         told = [decode_alert(payload) for _, _, payload in (raised, cleared)]
-        self.flow = PureFlow({(alert.alert_id, alert.revision): alert for alert in told}, [SimpleNamespace(data=frame)])
+        frames: Any = (SimpleNamespace(data=frame),)
+        self.flow = PureFlow({(alert.alert_id, alert.revision): alert for alert in told}, frames)
 
     def of_alert(self, message: Message, offset: int) -> LoopRecord:
         return self.record(LoopKind.ALERT, message, offset)
