@@ -132,9 +132,9 @@ class Trace:
             note("judged", int(work.label), offset, begun, time.time_ns(), group.closed_until_ms or 0)
             return result
 
-        def traced_capture(work: Any, next_offset: int) -> Any:
+        async def traced_capture(work: Any, next_offset: int) -> Any:
             begun = time.time_ns()
-            result = capture(work, next_offset)
+            result = await capture(work, next_offset)
             note("captured", begun, time.time_ns())
             return result
 

@@ -43,6 +43,7 @@ from streams.topics import TopicNames
 log = logging.getLogger(__name__)
 
 LABEL: Final = "loop"
+MANY_INCIDENTS: Final = 500  # from here on they are encoded in a thread, part by part, beside the event loop
 LOOK_EVERY_S: Final = 0.25  # how often the ticker looks at the clock
 PAUSED_MS: Final = 8_000
 """Between two looks: this process was stopped and has gone on. Others may have worked meanwhile, or nobody."""
@@ -93,7 +94,12 @@ class LoopWork:
         count_told(told)
         return [self._outgoing(message) for message in told]
 
-    def capture(self, next_offset: int) -> CapturedLoop:
+    async def capture(self, next_offset: int) -> CapturedLoop:
+        if len(self._core.incidents.by_id) < MANY_INCIDENTS:
+            return self._capture(next_offset)
+        return await asyncio.to_thread(self._capture, next_offset)
+
+    def _capture(self, next_offset: int) -> CapturedLoop:
         self._counts.count(self._core.incidents.by_id.values(), self._core.outcomes)
         return self._snapshots.capture(self._core, next_offset)
 

@@ -6,10 +6,12 @@ by `JoinWork`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 import faust
 
@@ -23,6 +25,8 @@ from streams.shard_store import Log
 from streams.snapshots import Captured, Snapshots
 
 log = logging.getLogger(__name__)
+
+MANY_CELLS: Final = 2_000  # from here on state is copied in a thread, while the event loop serves the other shards
 
 
 class JoinWork:
@@ -55,9 +59,12 @@ class JoinWork:
         self._count(alerts)
         return [Outgoing(self._alerts, encode_alert(alert), alert.key) for alert in alerts]
 
-    def capture(self, next_offset: int) -> Captured:
-        metrics.ACTIVE_CELLS.labels(self.label).set(self._core.slots.count)
-        return self._snapshots.capture(self._core, next_offset)
+    async def capture(self, next_offset: int) -> Captured:
+        cells = self._core.slots.count
+        metrics.ACTIVE_CELLS.labels(self.label).set(cells)
+        if cells < MANY_CELLS:
+            return self._snapshots.capture(self._core, next_offset)
+        return await asyncio.to_thread(self._snapshots.capture, self._core, next_offset)
 
     async def write(self, captured: Captured) -> bool:
         return await self._snapshots.write(captured)

@@ -26,10 +26,10 @@ class Retired:
 
     def __init__(self, part: JudgePart, slots: Slots) -> None:
         self.part = part
-        rows = np.frombuffer(part.standing, dtype=SLOT)
+        rows = part.standing.array(SLOT)
         active = np.flatnonzero(rows["phase"] == ACTIVE)
         self._rows = rows[active]
-        self._cells = slots.cells[np.frombuffer(part.slots, dtype=np.int32)[active]]
+        self._cells = slots.cells[part.slots.array(np.int32)[active]]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -48,7 +48,7 @@ C = TypeVar("C", bound=Capture)
 
 
 class ShardWork(Protocol[C]):
-    """What is done with one shard, from its assignment to its revocation. No method but `write` waits for Kafka."""
+    """What is done with one shard, from its assignment to its revocation. Only `restore` and `write` wait for Kafka."""
 
     label: str
     """Stands for the shard in metrics and in the log."""
@@ -61,7 +61,9 @@ class ShardWork(Protocol[C]):
         """One message in, what follows from it out. Depends on nothing but the messages so far."""
         ...
 
-    def capture(self, next_offset: int) -> C: ...
+    async def capture(self, next_offset: int) -> C:
+        """Copy what a snapshot needs. It may take a thread for that: no message is taken meanwhile."""
+        ...
 
     async def write(self, captured: C) -> bool:
         """Make the snapshot durable; BrokerError when Kafka refuses it. False when that is of no use, because another
@@ -187,7 +189,7 @@ class ShardRunner(Generic[C]):
         async with run.busy:
             await self._written(run)
             if run.alive and run.unacked:
-                self._begin_snapshot(run)
+                await self._begin_snapshot(run)
                 await self._written(run)
 
     # --- the way of a message --------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ class ShardRunner(Generic[C]):
         if age_s < self._snapshot_every_s:
             return
         if run.writing is None:
-            self._begin_snapshot(run)
+            await self._begin_snapshot(run)
         elif age_s > 10 * self._snapshot_every_s:
             # Kafka is slower than the stream: wait rather than hold ever more unacknowledged events
             await self._written(run)
@@ -260,9 +262,20 @@ class ShardRunner(Generic[C]):
             if run.alive:
                 run.writing.result()
 
-    def _begin_snapshot(self, run: ShardRun[C]) -> None:
+    async def _begin_snapshot(self, run: ShardRun[C]) -> None:
         assert run.next_offset is not None
-        captured = run.work.capture(run.next_offset)
+        capturing = asyncio.ensure_future(run.work.capture(run.next_offset))
+        try:
+            captured = await asyncio.shield(capturing)
+        except asyncio.CancelledError:
+            await asyncio.wait([capturing])  # nobody may touch the state before, and what is captured must be written
+            self._begin_writing(run, capturing.result())
+            raise
+        self._begin_writing(run, captured)
+
+    def _begin_writing(self, run: ShardRun[C], captured: C) -> None:
+        if not run.alive:
+            return
         events, run.unacked = run.unacked, []
         unsent, run.unsent = run.unsent, []
         run.written_at = time.monotonic()

@@ -15,6 +15,7 @@ from streams.row_kernels import CHANGED, RANKS_AT, ROWS_AT, SAVED, TOUCHED
 from streams.sealed import CODING, HEAD_COLUMNS, LANE_COLUMNS, MISSING, Sealed, relative
 from streams.snapshot_parts import (
     AnyPart,
+    Blob,
     JudgePart,
     Layout,
     Manifest,
@@ -52,12 +53,12 @@ def cell_parts(shard: JoinShard, known: Known) -> Iterator[AnyPart]:
     slots = shard.slots
     if slots.count > known.slots:
         new = slice(known.slots, slots.count)
-        yield SlotsPart(known.slots, slots.cells[new].tobytes(), slots.owned[new].tobytes())
+        yield SlotsPart(known.slots, Blob(slots.cells[new].copy()), Blob(slots.owned[new].copy()))
     for width, group in shard.groups.items():
         for track in group.plan.tracks:
             first, ranks = known.ranks.get((width, track.key), 0), group.slots_of(track.number)
             if len(ranks) > first:
-                yield TrackPart(width, track.key, first, ranks[first:].tobytes())
+                yield TrackPart(width, track.key, first, Blob(ranks[first:].copy()))
 
 
 def open_parts(group: WindowGroup, *, everything: bool) -> Iterator[OpenPart]:
@@ -75,25 +76,25 @@ def open_parts(group: WindowGroup, *, everything: bool) -> Iterator[OpenPart]:
                 bucket.start_ms,
                 layouts,
                 counts.tolist(),
-                ranks[:rows].tobytes(),
-                words[:used].tobytes(),
+                Blob(ranks[:rows]),
+                Blob(words[:used]),
             )
 
 
 def sealed_part(group: WindowGroup, bucket: Sealed) -> SealedPart:
-    """A sealed bucket, without the lanes that it does not have."""
+    """A sealed bucket without the lanes that it does not have. Its buffers are not written any more, so not copied."""
     head, tracks = relative(bucket, group.plan), group.plan.tracks
     parts = head[: len(tracks) * HEAD_COLUMNS]
     lanes = head[len(tracks) * HEAD_COLUMNS :].reshape(-1, LANE_COLUMNS)
     layouts = [layout_of(track, lanes[group.tracks[track.number, FIRST_COLUMN] :]) for track in tracks]
-    evidence = None if bucket.evidence is None else bucket.evidence.tobytes()
+    evidence = None if bucket.evidence is None else Blob(bucket.evidence)
     return SealedPart(
         group.plan.bucket_ms,
         bucket.start_ms,
         layouts,
-        parts.tobytes(),
-        lanes.tobytes(),
-        bucket.data.tobytes(),
+        Blob(parts),
+        Blob(lanes),
+        Blob(bucket.data),
         evidence,
     )
 
@@ -116,14 +117,14 @@ def _member_parts(member: Judge, width: int, due_ms: int) -> Iterator[JudgePart]
         detector = member.detectors[at]
         mine = number == at
         known, rows = slots[mine], member.standing.rows[mine]
-        state = b""
+        state: FloatArray = np.empty(0)
         if isinstance(member, SingleJudge) and member.state.size:
             with_lanes = np.flatnonzero(~np.isnan(member.state).all(axis=0))
             everywhere = np.union1d(known, with_lanes)
             standing = np.zeros(len(everywhere), dtype=SLOT)
             standing[np.searchsorted(everywhere, known)] = rows
             known, rows = everywhere, standing
-            state = member.state[:, known].tobytes()
+            state = member.state[:, known]
         if len(known):
             yield JudgePart(
                 detector.name,
@@ -132,9 +133,9 @@ def _member_parts(member: Judge, width: int, due_ms: int) -> Iterator[JudgePart]
                 width,
                 max(feature.window_ms for feature in detector.features),
                 due_ms,
-                known.astype(np.int32).tobytes(),
-                rows.tobytes(),
-                state,
+                Blob(known.astype(np.int32)),
+                Blob(rows),
+                Blob(state),
             )
 
 

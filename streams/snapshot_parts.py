@@ -1,8 +1,13 @@
 """What a snapshot of a shard is made of, as messages.
 
 A *part* is a piece of state; parts that are written together form a *bundle*, which is encoded as a whole, cut into
-messages of at most some megabytes and compressed. A small *manifest* names the bundles. What stays (sealed buckets,
-cells known already) is written once and named again; of open buckets each bundle holds the rows that have changed.
+messages of at most some megabytes and compressed. A small *manifest* names the bundles, each message with its
+checksum: one that was damaged on its way or on a disk is refused, however well it may decode. What stays (sealed
+buckets, cells known already) is written once and named again; of open buckets each bundle holds the rows that have
+changed.
+
+A bundle is a head (msgpack) and behind it the arrays of its parts as they are in memory. Writing and reading copy
+arrays of gigabytes once, outside of the interpreter's lock, and may run in a thread beside the event loop.
 
 Everything is stored by the track's key and the op's number, not by its place in memory: detectors may change between
 two starts. A track or lane that a snapshot does not have starts empty; one that nobody wants any more is dropped.
@@ -10,29 +15,41 @@ two starts. A track or lane that a snapshot does not have starts empty; one that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import BrokerError
 from streams.tracks import TrackKey
 
 SNAPSHOT_VERSION: Final = 2
-PART_BYTES: Final = 6 * 1024 * 1024  # before compression; with it a message fits any sane max.message.bytes
+PART_BYTES: Final = 1024 * 1024
+"""Of a message, before compression. What the client does with a message is done on the event loop: some 2 ms each."""
 MOST_BYTES: Final = 1 << 36  # of one bundle: more is damage
+SIZE_BYTES: Final = 8
+ALIGNED: Final = 8  # arrays begin at a multiple of it: the widest number that is read out of them
+
+WITHOUT: Final = (
+    "delete the records of join-state to have the shard rebuilt from observations, as far back as these are kept"
+)
+"""How to go on without a snapshot, and at what price."""
 
 CELLS, OPEN, STATE, SEALED = "cells", "open", "state", "sealed"
 """Kinds of bundles."""
 
 
 class PartRef(msgspec.Struct, frozen=True, array_like=True):
-    """Where a message of a bundle lies."""
+    """Where a message of a bundle lies, and the CRC-32 of its bytes."""
 
     topic: str
     offset: int
     size: int
+    checksum: int
 
 
 class BundleRef(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +83,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     bundles: list[BundleRef]
 
 
+class Blob:
+    """An array of a part as plain bytes: uint8[n], with `array` as what it is."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.bytes: npt.NDArray[np.uint8] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    def array(self, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return self.bytes.view(dtype)
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blob) and np.array_equal(self.bytes, other.bytes)
+
+    __hash__ = None  # type: ignore[assignment]  # it is as mutable as its array
+
+
 class Part(msgspec.Struct, tag_field="part"):
     """Common base of the parts."""
 
@@ -74,8 +111,8 @@ class SlotsPart(Part, tag="slots"):
     """Cells `first ..` in slot order: int64[n] and bool[n]."""
 
     first: int
-    cells: bytes
-    owned: bytes
+    cells: Blob
+    owned: Blob
 
 
 class TrackPart(Part, tag="track"):
@@ -84,7 +121,7 @@ class TrackPart(Part, tag="track"):
     bucket_ms: int
     key: TrackKey
     first: int
-    slots: bytes
+    slots: Blob
 
 
 class Layout(msgspec.Struct, frozen=True, array_like=True):
@@ -104,8 +141,8 @@ class OpenPart(Part, tag="open"):
     start_ms: int
     layouts: list[Layout]
     counts: list[int]
-    ranks: bytes
-    words: bytes
+    ranks: Blob
+    words: Blob
 
 
 class SealedPart(Part, tag="sealed"):
@@ -117,10 +154,10 @@ class SealedPart(Part, tag="sealed"):
     bucket_ms: int
     start_ms: int
     layouts: list[Layout]
-    parts: bytes
-    lanes: bytes
-    data: bytes
-    evidence: bytes | None
+    parts: Blob
+    lanes: Blob
+    data: Blob
+    evidence: Blob | None
 
 
 class JudgePart(Part, tag="judge"):
@@ -135,12 +172,18 @@ class JudgePart(Part, tag="judge"):
     bucket_ms: int
     window_ms: int
     due_ms: int
-    slots: bytes
-    standing: bytes
-    state: bytes
+    slots: Blob
+    standing: Blob
+    state: Blob
 
 
 AnyPart = SlotsPart | TrackPart | OpenPart | SealedPart | JudgePart
+
+
+def bytes_of(part: AnyPart) -> int:
+    """What the arrays of a part take."""
+    fields = (getattr(part, name) for name in part.__struct_fields__)
+    return sum(len(field) for field in fields if isinstance(field, Blob))
 
 
 class _Versioned(msgspec.Struct):
@@ -148,36 +191,91 @@ class _Versioned(msgspec.Struct):
 
 
 _pack = msgspec.msgpack.Encoder()
-_unpack: msgspec.msgpack.Decoder[list[AnyPart]] = msgspec.msgpack.Decoder(list[AnyPart])
 _unpack_manifest = msgspec.msgpack.Decoder(Manifest)
 _unpack_version = msgspec.msgpack.Decoder(_Versioned)
 
 
-def encode_bundle(parts: Sequence[AnyPart]) -> list[bytes]:
-    """The messages of a bundle."""
-    raw = memoryview(_pack.encode(parts))
-    return [_compressed(raw[at : at + PART_BYTES]) for at in range(0, len(raw), PART_BYTES)]
+def encode_bundle(parts: Sequence[AnyPart]) -> Iterator[bytes]:
+    """The messages of a bundle, made one by one."""
+    blobs: list[Blob] = []
+
+    def set_apart(blob: Blob) -> int:
+        blobs.append(blob)
+        return len(blob)
+
+    head = msgspec.msgpack.encode(parts, enc_hook=set_apart)
+    begin = np.frombuffer(len(head).to_bytes(SIZE_BYTES, "little") + head, dtype=np.uint8)
+    pieces = [begin, *(blob.bytes for blob in blobs)]
+    raw = np.empty(min(PART_BYTES, sum(_aligned(len(piece)) for piece in pieces)), dtype=np.uint8)
+    used = 0
+    for piece in pieces:
+        at = 0
+        while at < len(piece):
+            count = min(len(piece) - at, len(raw) - used)
+            raw[used : used + count] = piece[at : at + count]
+            used, at = used + count, at + count
+            if used == len(raw):
+                yield _compressed(raw)
+                used = 0
+        # messages have whole numbers of ALIGNED bytes, so there is room in this one
+        gap = _aligned(len(piece)) - len(piece)
+        raw[used : used + gap] = 0
+        used += gap
+        if used == len(raw):
+            yield _compressed(raw)
+            used = 0
+    if used:
+        yield _compressed(raw[:used])
 
 
-def _compressed(raw: memoryview) -> bytes:
-    packed: bytes = pa.compress(raw, codec="lz4", asbytes=True)
-    return len(raw).to_bytes(8, "little") + packed
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNED) * ALIGNED
 
 
-def decode_bundle(messages: Iterable[bytes]) -> list[AnyPart]:
-    """The parts of a bundle; BrokerError when it is damaged."""
-    raw = bytearray()
-    size = 0
+def _compressed(raw: npt.NDArray[np.uint8]) -> bytes:
+    return b"".join((len(raw).to_bytes(SIZE_BYTES, "little"), pa.compress(raw, codec="lz4")))
+
+
+def checksum(message: bytes) -> int:
+    return zlib.crc32(message)
+
+
+def decode_bundle(messages: Sequence[bytes]) -> list[AnyPart]:
+    """The parts of a bundle, whose arrays are views of one buffer; BrokerError when it is damaged."""
     try:
-        for message in messages:
-            size += len(message)
-            length = int.from_bytes(message[:8], "little")
-            if length > PART_BYTES or len(raw) + length > MOST_BYTES:
-                raise ValueError(f"a message of {length} bytes")
-            raw += pa.decompress(memoryview(message)[8:], decompressed_size=length, codec="lz4")
-        return _unpack.decode(raw)
+        return _parts_of(_unpacked(messages))
     except (pa.ArrowException, OSError, ValueError, msgspec.DecodeError) as error:
-        raise BrokerError(f"join snapshot: damaged part of {size} bytes: {error}") from error
+        raise BrokerError(f"join snapshot: damaged part of {sum(map(len, messages))} bytes: {error}") from error
+
+
+def _unpacked(messages: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    lengths = [int.from_bytes(message[:SIZE_BYTES], "little") for message in messages]
+    if max(lengths, default=0) > PART_BYTES or sum(lengths) > MOST_BYTES:
+        raise ValueError(f"messages of {max(lengths)} bytes, {sum(lengths)} in all")
+    raw = np.empty(sum(lengths), dtype=np.uint8)
+    at = 0
+    for message, length in zip(messages, lengths, strict=True):
+        part = pa.decompress(memoryview(message)[SIZE_BYTES:], decompressed_size=length, codec="lz4")
+        raw[at : at + length] = np.frombuffer(part, dtype=np.uint8)
+        at += length
+    return raw
+
+
+def _parts_of(raw: npt.NDArray[np.uint8]) -> list[AnyPart]:
+    head = int.from_bytes(raw[:SIZE_BYTES].tobytes(), "little")
+    at = _aligned(SIZE_BYTES + head)
+
+    def put_back(wanted: type, size: object) -> Blob:
+        nonlocal at
+        if wanted is not Blob or not isinstance(size, int) or not 0 <= size <= len(raw) - at:
+            raise ValueError(f"an array of {size} bytes where {len(raw) - at} are left")
+        blob, at = Blob(raw[at : at + size]), at + _aligned(size)
+        return blob
+
+    parts: list[AnyPart] = msgspec.msgpack.decode(
+        raw[SIZE_BYTES : SIZE_BYTES + head].tobytes(), type=list[AnyPart], dec_hook=put_back
+    )
+    return parts
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -191,8 +289,8 @@ def decode_manifest(payload: bytes) -> Manifest:
         if version != SNAPSHOT_VERSION:
             raise BrokerError(
                 f"join snapshot: version {version}, this program reads {SNAPSHOT_VERSION} - "
-                "start the version that wrote it, or delete the join's state to rebuild it from observations"
+                f"start the version that wrote it, or {WITHOUT}"
             )
         return _unpack_manifest.decode(payload)
     except (msgspec.DecodeError, ValueError) as error:
-        raise BrokerError(f"join snapshot: damaged manifest: {error}") from error
+        raise BrokerError(f"join snapshot: damaged manifest: {error} - restore join-state, or {WITHOUT}") from error

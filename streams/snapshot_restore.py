@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.hysteresis import SLOT
 from schemas.errors import BrokerError
@@ -19,6 +21,7 @@ from streams.sealed import CODING, EVIDENCE_AT, HEAD_COLUMNS, LANE_AT, LANE_COLU
 from streams.snapshot_codec import layout_of
 from streams.snapshot_parts import (
     AnyPart,
+    Blob,
     JudgePart,
     Layout,
     Manifest,
@@ -65,8 +68,8 @@ class Restoring:
         """All parts of all bundles of cells."""
         shard, parts = self._shard, list(parts)
         slots = sorted((part for part in parts if isinstance(part, SlotsPart)), key=lambda part: part.first)
-        cells = np.frombuffer(b"".join(part.cells for part in slots), dtype=np.int64)
-        shard.slots.restore(cells, np.frombuffer(b"".join(part.owned for part in slots), dtype=np.bool_))
+        cells = _together([part.cells for part in slots], np.int64)
+        shard.slots.restore(cells, _together([part.owned for part in slots], np.bool_))
         ranks: dict[tuple[int, TrackKey], list[TrackPart]] = defaultdict(list)
         for part in parts:
             if isinstance(part, TrackPart):
@@ -76,8 +79,7 @@ class Restoring:
         for width, group in shard.groups.items():
             for track in group.plan.tracks:
                 some = sorted(ranks[width, track.key], key=lambda part: part.first)
-                joined_up = b"".join(part.slots for part in some)
-                group.restore_track(track.number, np.frombuffer(joined_up, dtype=np.int32))
+                group.restore_track(track.number, _together([part.slots for part in some], np.int32))
 
     def take(self, parts: Iterable[AnyPart]) -> None:
         """The parts of another bundle."""
@@ -111,18 +113,24 @@ class Restoring:
         )
 
 
+def _together(blobs: Sequence[Blob], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    if not blobs:
+        return np.empty(0, dtype=dtype)
+    return np.concatenate([blob.array(dtype) for blob in blobs])
+
+
 def _floor(at_ms: int | None, width: int) -> int | None:
     return None if at_ms is None else at_ms - at_ms % width
 
 
 def _restore_judge(member: Judge, number: int, part: JudgePart, slot_count: int) -> None:
-    slots = np.frombuffer(part.slots, dtype=np.int32)
-    rows = np.frombuffer(part.standing, dtype=SLOT)
+    slots = part.slots.array(np.int32)
+    rows = part.standing.array(SLOT)
     stands = np.flatnonzero(rows["phase"])
     member.standing.put(joined(number, slots[stands]), rows[stands])
-    if isinstance(member, SingleJudge) and part.state:
+    if isinstance(member, SingleJudge) and len(part.state):
         member.grow(slot_count)
-        member.state[:, slots] = np.frombuffer(part.state, dtype=np.float64).reshape(-1, len(slots))
+        member.state[:, slots] = part.state.array(np.float64).reshape(-1, len(slots))
 
 
 def track_of(group: WindowGroup, layout: Layout) -> Track | None:
@@ -137,8 +145,8 @@ def _layout_of(group: WindowGroup, layout: Layout) -> Layout | None:
 
 def _restore_open(group: WindowGroup, part: OpenPart) -> bool:
     """Put the rows of an open bucket in place; whether any of its tracks has changed."""
-    every = np.frombuffer(part.ranks, dtype=np.int32)
-    words = np.frombuffer(part.words, dtype=np.float64)
+    every = part.ranks.array(np.int32)
+    words = part.words.array(np.float64)
     changed = False
     row = word = 0
     for layout, count in zip(part.layouts, part.counts, strict=True):
@@ -179,9 +187,9 @@ def _restore_rows(
 
 def _restore_sealed(group: WindowGroup, part: SealedPart) -> bool:
     """Put a sealed bucket in place; whether any of its tracks has changed."""
-    heads = np.frombuffer(part.parts, dtype=np.int64).reshape(-1, HEAD_COLUMNS)
-    columns = np.frombuffer(part.lanes, dtype=np.int64).reshape(-1, LANE_COLUMNS)
-    evidence = None if part.evidence is None else np.frombuffer(part.evidence, dtype=np.int64)
+    heads = part.parts.array(np.int64).reshape(-1, HEAD_COLUMNS)
+    columns = part.lanes.array(np.int64).reshape(-1, LANE_COLUMNS)
+    evidence = None if part.evidence is None else part.evidence.array(np.int64)
     new_heads = np.zeros((len(group.plan.tracks), HEAD_COLUMNS), dtype=np.int64)
     new_heads[:, EVIDENCE_AT] = -1
     new_columns = np.zeros((group.plan.lane_count, LANE_COLUMNS), dtype=np.int64)
@@ -206,7 +214,9 @@ def _restore_sealed(group: WindowGroup, part: SealedPart) -> bool:
     new_columns[new_columns[:, CODING] == MISSING, LANE_AT] = 0
     if evidence is not None and not all(same):
         evidence = cited
-    data = np.frombuffer(part.data, dtype=np.uint8)
+    data = part.data.array(np.uint8)
+    if evidence is not None:  # it is forgotten before the data: neither must keep the buffer of both
+        data, evidence = data.copy(), evidence.copy()
     group.sealed[part.start_ms] = absolute(part.start_ms, data, evidence, new_heads, new_columns)
     return not all(same)
 

@@ -7,14 +7,16 @@ point leaves the snapshot before. What no manifest names any more is deleted fro
 An owner that has lost the shard without knowing it yet neither puts its older state in place of a newer one nor deletes
 what that one needs: see streams/shard_claim.py.
 
-A snapshot costs what has changed: new cells, changed rows of open buckets, buckets sealed since, and what stands.
+A snapshot costs what has changed: new cells, changed rows of open buckets, buckets sealed since, and what stands. To
+capture it is to copy arrays; to encode, compress and decode it is work for a thread beside the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,10 +39,13 @@ from streams.snapshot_parts import (
     OPEN,
     SEALED,
     STATE,
+    WITHOUT,
     AnyPart,
     BundleRef,
     Manifest,
     PartRef,
+    bytes_of,
+    checksum,
     decode_bundle,
     decode_manifest,
     encode_bundle,
@@ -51,9 +56,9 @@ from streams.snapshot_restore import Restoring
 log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest"
-WITHOUT: Final = "delete the records of join-state to have the shard rebuilt from observations"
 DELETE_EVERY: Final = 12  # snapshots; deleting opens a connection of its own
 READ_BYTES: Final = 64 * 1024 * 1024  # of bundles are in memory at once, as messages, while a snapshot is read
+LARGE_BYTES: Final = 256 * 1024  # of a bundle: less is encoded at once, a thread would take longer
 REWRITE_EVERY: Final = 24  # snapshots; bundles of changes are replaced by whole ones, so that their number is bounded
 
 BucketKey = tuple[int, int]
@@ -62,18 +67,18 @@ BucketKey = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Parts that are written together, as messages."""
+    """Parts that are written together."""
 
     kind: str
     buckets: list[BucketKey]
-    messages: list[bytes]
+    parts: list[AnyPart]
 
     @classmethod
-    def of(cls, kind: str, buckets: Iterable[BucketKey], parts: Sequence[AnyPart]) -> Bundle:
-        return cls(kind, sorted(buckets), encode_bundle(parts))
+    def of(cls, kind: str, buckets: Iterable[BucketKey], parts: list[AnyPart]) -> Bundle:
+        return cls(kind, sorted(buckets), parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Captured:
     """A snapshot's content at one point of the log, copied out of the live state; number `number` of its shard."""
 
@@ -83,11 +88,7 @@ class Captured:
     open: set[BucketKey]
     sealed: set[BucketKey]
     whole: bool  # nothing but sealed buckets is needed of the snapshots before
-
-    @property
-    def size(self) -> int:
-        """Bytes to write."""
-        return sum(len(message) for bundle in self.bundles for message in bundle.messages)
+    size: int = 0  # bytes that were written
 
 
 class Snapshots:
@@ -109,7 +110,7 @@ class Snapshots:
         self._whole_at = 0  # the number of the next capture that holds everything
 
     def capture(self, shard: JoinShard, next_offset: int) -> Captured:
-        """Copy what a snapshot needs, and mark it as copied."""
+        """Copy what a snapshot needs, and mark it as copied. In a thread where it is large; the shard must rest."""
         number = self._captured
         whole = number >= self._whole_at
         bundles = []
@@ -121,8 +122,8 @@ class Snapshots:
             bundles.append(Bundle.of(CELLS, (), cells))
         rows = [part for group in shard.groups.values() for part in open_parts(group, everything=whole)]
         if rows:
-            bundles.append(Bundle.of(OPEN, {(part.bucket_ms, part.start_ms) for part in rows}, rows))
-        standing = list(judge_parts(shard))
+            bundles.append(Bundle.of(OPEN, {(part.bucket_ms, part.start_ms) for part in rows}, list(rows)))
+        standing: list[AnyPart] = list(judge_parts(shard))
         if standing:
             bundles.append(Bundle.of(STATE, (), standing))
         sealed = {(width, start) for width, group in shard.groups.items() for start in group.sealed}
@@ -145,8 +146,13 @@ class Snapshots:
         meanwhile: then this one is of no use, as it may name parts that are gone, and the next one will be whole."""
         if captured.number != self._written:
             raise ValueError(f"join snapshot {captured.number} of shard {self.shard}: {self._written} comes before it")
-        written = [BundleRef(b.kind, b.buckets, await self._append(b)) for b in captured.bundles]
-        named = [bundle for bundle in self._named if _needed(bundle, captured)] + written
+        written = []
+        while captured.bundles:  # what is written need not be kept until all is
+            bundle = captured.bundles.pop(0)
+            written.append(BundleRef(bundle.kind, bundle.buckets, await self._append(bundle)))
+        captured.size = sum(ref.size for bundle in written for ref in bundle.refs)
+        again = {key for bundle in written if bundle.kind == SEALED for key in bundle.buckets}
+        named = [bundle for bundle in self._named if _needed(bundle, captured, again)] + written
         refs = [ref for bundle in named for ref in bundle.refs]
         manifest = msgspec.structs.replace(captured.manifest, bundles=named)
         self._written += 1
@@ -187,9 +193,11 @@ class Snapshots:
     async def _restore(self, shard: JoinShard, manifest: Manifest) -> None:
         restoring = Restoring(shard, manifest)
         cells = [bundle for bundle in manifest.bundles if bundle.kind == CELLS]
-        restoring.take_cells([part async for parts in self._bundles(cells) for part in parts])
-        async for parts in self._bundles([bundle for bundle in manifest.bundles if bundle.kind != CELLS]):
-            restoring.take(parts)
+        known = [part async for parts in self._bundles(cells) for part in parts]
+        await asyncio.to_thread(restoring.take_cells, known)
+        async with aclosing(self._bundles([one for one in manifest.bundles if one.kind != CELLS])) as others:
+            async for parts in others:
+                await asyncio.to_thread(restoring.take, parts)
         await asyncio.to_thread(restoring.finish)
         for problem in restoring.problems:
             log.warning("join shard %d: %s", self.shard, problem)
@@ -204,24 +212,55 @@ class Snapshots:
         """Nothing is stored that may be named: the next capture holds everything."""
         self._named, self._sealed, self._known, self._whole_at = [], set(), Known(), 0
 
-    async def _bundles(self, bundles: Sequence[BundleRef]) -> AsyncIterator[list[AnyPart]]:
-        """The parts of each bundle, read some megabytes at a time."""
-        for some in _portions(bundles):
-            found: dict[tuple[str, int], bytes] = {}
-            every = [ref for bundle in some for ref in bundle.refs]
-            for topic in sorted({ref.topic for ref in every}):
-                offsets = [ref.offset for ref in every if ref.topic == topic]
-                for message in await self._log.read_at(topic, self.shard, offsets):
-                    if message.value is None:
-                        raise BrokerError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
-                    found[topic, message.offset] = message.value
-            for bundle in some:
-                yield decode_bundle([found.pop((ref.topic, ref.offset)) for ref in bundle.refs])
-                await asyncio.sleep(0)  # gigabytes may be decoded here: the heartbeat must get its turn
+    async def _bundles(self, bundles: Sequence[BundleRef]) -> AsyncGenerator[list[AnyPart]]:
+        """The parts of each bundle, some megabytes at a time: while some are decoded, the next are on their way."""
+        portions = list(_portions(bundles))
+        coming = asyncio.ensure_future(self._fetch(portions[0])) if portions else None
+        try:
+            for number, some in enumerate(portions):
+                assert coming is not None
+                found = await coming
+                coming = None if some is portions[-1] else asyncio.ensure_future(self._fetch(portions[number + 1]))
+                for bundle in some:
+                    messages = [found.pop((ref.topic, ref.offset)) for ref in bundle.refs]
+                    yield await asyncio.to_thread(self._decoded, bundle, messages)
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    async def _fetch(self, bundles: Sequence[BundleRef]) -> dict[tuple[str, int], bytes]:
+        """The messages of bundles, by topic and offset."""
+        found: dict[tuple[str, int], bytes] = {}
+        every = [ref for bundle in bundles for ref in bundle.refs]
+        for topic in sorted({ref.topic for ref in every}):
+            offsets = [ref.offset for ref in every if ref.topic == topic]
+            for message in await self._log.read_at(topic, self.shard, offsets):
+                if message.value is None:
+                    raise BrokerError(f"join snapshot: {topic}[{self.shard}] offset {message.offset} is empty")
+                found[topic, message.offset] = message.value
+        return found
+
+    def _decoded(self, bundle: BundleRef, messages: Sequence[bytes]) -> list[AnyPart]:
+        for ref, message in zip(bundle.refs, messages, strict=True):
+            if checksum(message) != ref.checksum:
+                raise BrokerError(
+                    f"join snapshot: damaged part: {bundle.kind} in {ref.topic}[{self.shard}] offset {ref.offset} "
+                    f"({len(message)} bytes), its checksum does not fit"
+                )
+        return decode_bundle(messages)
 
     async def _append(self, bundle: Bundle) -> list[PartRef]:
         topic = self._blocks_topic if bundle.kind == SEALED else self._open_topic
-        return [PartRef(topic, await self._log.append(topic, self.shard, m), len(m)) for m in bundle.messages]
+        messages = encode_bundle(bundle.parts)
+        refs: list[PartRef] = []
+        large = sum(map(bytes_of, bundle.parts)) >= LARGE_BYTES
+        while True:
+            message = await asyncio.to_thread(next, messages, None) if large else next(messages, None)
+            if message is None:
+                return refs
+            offset = await self._log.append(topic, self.shard, message)
+            refs.append(PartRef(topic, offset, len(message), checksum(message)))
 
     async def _delete_unnamed(self, refs: list[PartRef]) -> None:
         """Delete what lies before the oldest part still named. A failure costs disk space, not correctness."""
@@ -249,10 +288,9 @@ def _portions(bundles: Sequence[BundleRef]) -> Iterator[list[BundleRef]]:
         yield some
 
 
-def _needed(bundle: BundleRef, captured: Captured) -> bool:
-    """Whether a bundle of a snapshot before is part of this one too."""
+def _needed(bundle: BundleRef, captured: Captured, again: set[BucketKey]) -> bool:
+    """Whether a bundle of a snapshot before is part of this one too; `again`: sealed buckets that were written anew."""
     if bundle.kind == SEALED:
-        again = {key for one in captured.bundles if one.kind == SEALED for key in one.buckets}
         return any(key in captured.sealed and key not in again for key in bundle.buckets)
     if bundle.kind == STATE or captured.whole:
         return False

@@ -13,6 +13,8 @@ import pytest
 from schemas.alert import Alert, decode_alert
 from schemas.errors import BrokerError
 from schemas.sources import Source
+from streams import join as join_module
+from streams import snapshots as snapshots_module
 from streams.join import JoinRunner
 from streams.join_core import JoinSettings, JoinShard
 from streams.shard_claim import OWNER_KEY
@@ -236,6 +238,18 @@ async def test_a_damaged_snapshot_is_refused_with_its_name(topic: str) -> None:
     log.messages[topic, 0][-1] = type(message)(message.offset, message.key, b"\x10\0\0\0\0\0\0\0garbage", 0)
     with pytest.raises(BrokerError, match="join snapshot: damaged"):
         await make_runner(log, Alerts(), NEVER).handle(Event(frames[5], 5))
+
+
+async def test_large_state_is_copied_and_encoded_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join_module, "MANY_CELLS", 0)
+    monkeypatch.setattr(snapshots_module, "LARGE_BYTES", 0)
+    frames, told, log = all_frames(), Alerts(), await log_of(all_frames())
+    for begin in range(0, len(frames), 5):
+        runner = make_runner(log, told, EVERY_FRAME)
+        for offset, frame in list(enumerate(frames))[begin : begin + 5]:
+            await runner.handle(Event(frame, offset))
+        await runner.close()
+    assert told.sent == await uninterrupted()
 
 
 async def test_a_foreign_message_among_the_frames_is_passed_over() -> None:

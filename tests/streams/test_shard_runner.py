@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class Work:
         self.taken.append(offset)
         return []
 
-    def capture(self, next_offset: int) -> Size:
+    async def capture(self, next_offset: int) -> Size:
         return Size()
 
     async def write(self, captured: Size) -> bool:
@@ -99,3 +100,55 @@ async def test_events_of_a_snapshot_of_no_use_are_acknowledged_with_the_next() -
         await settle()
     await runner.close()
     assert all(event.acked for event in events)
+
+
+class SlowCopy(Work):
+    """Whose capture takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copying, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def capture(self, next_offset: int) -> Size:
+        self.copying.set()
+        await self.go_on.wait()
+        return Size()
+
+
+async def test_no_message_is_taken_while_the_state_is_copied() -> None:
+    work, log = SlowCopy(), await log_of(2)
+    runner = runner_on(log, work, every_s=1e-9)
+    first = asyncio.create_task(runner.handle(Event(TOPIC, b"", 0)))
+    await work.copying.wait()
+    second = asyncio.create_task(runner.handle(Event(TOPIC, b"", 1)))
+    await settle()
+    assert work.taken == [0]
+    work.go_on.set()
+    await asyncio.gather(first, second)
+    assert work.taken == [0, 1]
+
+
+async def test_an_event_that_is_given_up_while_the_state_is_copied_leaves_it_alone_until_it_is() -> None:
+    work, log = SlowCopy(), await log_of(2)
+    runner = runner_on(log, work, every_s=1e-9)
+    first = asyncio.create_task(runner.handle(Event(TOPIC, b"", 0)))
+    await work.copying.wait()
+    first.cancel()
+    second = asyncio.create_task(runner.handle(Event(TOPIC, b"", 1)))
+    await settle()
+    assert work.taken == [0]
+    work.go_on.set()
+    await second
+    assert first.cancelled() and work.taken == [0, 1]
+
+
+async def test_a_shard_that_goes_while_it_is_copied_is_not_written() -> None:
+    work, log = SlowCopy(), await log_of(1)
+    runner = runner_on(log, work, every_s=1e-9)
+    handling = asyncio.create_task(runner.handle(Event(TOPIC, b"", 0)))
+    await work.copying.wait()
+    runner.forget([0])
+    work.go_on.set()
+    await handling
+    await settle()
+    assert work.written == 0

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from detectors.contract import Detector
@@ -19,8 +20,9 @@ from schemas.errors import BrokerError
 from schemas.sources import Source
 from streams import snapshots as snapshots_module
 from streams.join_core import JoinSettings, JoinShard
+from streams.shard_claim import CHECKSUM_BYTES, OWNER_KEY
 from streams.shard_store import ShardStore
-from streams.snapshot_parts import PART_BYTES, SlotsPart, decode_bundle, decode_manifest, encode_bundle
+from streams.snapshot_parts import PART_BYTES, Blob, SlotsPart, decode_bundle, decode_manifest, encode_bundle
 from streams.snapshots import Snapshots
 from tests.support.memory_log import MemoryLog
 from tests.support.probe import Probe
@@ -100,9 +102,9 @@ async def test_a_snapshot_holds_only_what_has_changed() -> None:
     snapshots = make_snapshots(log)
     run(shard, every[: len(every) // 2])
     first = snapshots.capture(shard, 1)
+    assert {bundle.kind for bundle in first.bundles} == {"cells", "open", "sealed", "state"}
     await snapshots.write(first)
     second = snapshots.capture(shard, 1)
-    assert {bundle.kind for bundle in first.bundles} == {"cells", "open", "sealed", "state"}
     assert [bundle.kind for bundle in second.bundles] == ["state"]
 
 
@@ -131,9 +133,55 @@ async def test_a_capture_that_was_not_written_is_not_passed_over() -> None:
         await snapshots.write(second)
 
 
+async def test_damage_to_any_message_of_a_snapshot_is_refused_with_its_place() -> None:
+    """A bit flipped, the end cut off, or another message of the same snapshot in its place: most of that decodes."""
+    every, log, shard = frames(), MemoryLog(), make_shard()
+    snapshots = make_snapshots(log)
+    for at in (20, 40, 60):
+        run(shard, every[at - 20 : at])
+        await snapshots.write(snapshots.capture(shard, at))
+    tried = 0
+    for topic in ("join-state", "join-open", "join-blocks"):
+        messages = log.messages[topic, 0]
+        last = {message.key: number for number, message in enumerate(messages)}
+        for number, whole in enumerate(messages):
+            if whole.value is None or whole.key == OWNER_KEY.encode() or (last[whole.key] != number and whole.key):
+                continue
+            others = [one.value for one in messages if topic != "join-state" and one.value not in (None, whole.value)]
+            for value in (*flips(whole.value), whole.value[:-1], *others[:1]):
+                messages[number] = replace(whole, value=value)
+                if number not in named(log, topic):
+                    await make_snapshots(log).read(make_shard())
+                    continue
+                with pytest.raises(BrokerError, match=f"damaged.*{topic}|{topic}.*damaged"):
+                    await make_snapshots(log).read(make_shard())
+                tried += 1
+            messages[number] = whole
+    assert tried > 60
+    assert await make_snapshots(log).read(make_shard()) == 60
+
+
+def flips(value: bytes) -> list[bytes]:
+    """One bit flipped, at places all over the message."""
+    places = sorted({*range(0, len(value), max(1, len(value) // 3)), len(value) - 1})
+    return [value[:at] + bytes([value[at] ^ 1 << at % 8]) + value[at + 1 :] for at in places]
+
+
+def named(log: MemoryLog, topic: str) -> set[int]:
+    """The offsets in a topic that the manifest names; of the manifest's own topic, its last message."""
+    state = [message for message in log.messages["join-state", 0] if message.key != OWNER_KEY.encode()]
+    if topic == "join-state":
+        return {state[-1].offset}
+    value = state[-1].value
+    assert value is not None
+    manifest = decode_manifest(value[1 + CHECKSUM_BYTES :])
+    return {ref.offset for bundle in manifest.bundles for ref in bundle.refs if ref.topic == topic}
+
+
 def test_a_large_bundle_is_cut_into_messages_and_put_together_again() -> None:
-    part = SlotsPart(0, random.Random(1).randbytes(2 * PART_BYTES + 5), b"\1")
-    messages = encode_bundle([part])
+    large = np.frombuffer(random.Random(1).randbytes(2 * PART_BYTES + 5), dtype=np.uint8)
+    part = SlotsPart(0, Blob(large), Blob(large[:1]))
+    messages = list(encode_bundle([part]))
     assert len(messages) == 3
     assert decode_bundle(messages) == [part]
     with pytest.raises(BrokerError, match="damaged"):
