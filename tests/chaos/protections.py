@@ -143,7 +143,8 @@ def _claims() -> None:
     from streams.shard_claim import ShardClaim
 
     async def unasked(self: Any, key: str, payload: bytes | None) -> bool:
-        await self._store.put(self._shard, self._name, payload)
+        if payload is not None:  # there is no other key to clear away
+            await self._store.put(self._shard, self._name, payload)
         return True
 
     setattr(ShardClaim, "_write", unasked)  # noqa: B010
