@@ -7,6 +7,7 @@ so every statement in it must bear that (IF NOT EXISTS, CREATE OR REPLACE).
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -16,10 +17,14 @@ from typing import Final
 
 import pyarrow as pa
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, StoreRefused
 from streams.clickhouse import Store
 
 DIRECTORY: Final = Path(__file__).resolve().parent.parent / "schemas" / "clickhouse"
+_ONLY_SETTING: Final = re.compile(r"ALTER TABLE \w+\s+MODIFY SETTING \w+ = \S+")
+_UNKNOWN_SETTING: Final = re.compile(r"\bCode: 115\b|UNKNOWN_SETTING")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +97,20 @@ def apply_migrations(
     for migration in todo:
         progress(migration)
         for statement in migration.statements:
-            store.command(statement)
+            _run(store, statement)
         store.insert("schema_migrations", _record(migration))
     return todo
+
+
+def _run(store: Store, statement: str) -> None:
+    """One statement. A setting of a table that this ClickHouse is too old to know is done without, and said: settings
+    say how fast a table is kept, never what is in it."""
+    try:
+        store.command(statement)
+    except StoreRefused as problem:
+        if not (_ONLY_SETTING.fullmatch(statement) and _UNKNOWN_SETTING.search(str(problem))):
+            raise
+        log.warning("%s - this ClickHouse is older than that setting and goes on without it", problem)
 
 
 def split_statements(sql: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from schemas.action import ActionRecord
 from schemas.alert import Action, Alert
 from schemas.dead_letter import DeadLetter
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, StoreRefused
 from schemas.incident import IncidentChange, TicketOutcome, WhistleCall
 from schemas.notification import Notification
 from schemas.observation import NO_PLACE_E7, OBSERVATION, Flag
@@ -173,6 +173,24 @@ def test_progress_names_each_migration_as_it_begins(store: Store) -> None:
     seen: list[str] = []
     done = apply_migrations(store, migrations=[*load_migrations(), extra], progress=lambda m: seen.append(m.name))
     assert seen == [m.name for m in done] == ["9999_more.sql"]
+    store.command("DROP TABLE more")
+    store.command(f"ALTER TABLE schema_migrations DELETE WHERE version = {version} SETTINGS mutations_sync = 1")
+
+
+def test_a_setting_that_the_server_does_not_know_is_done_without_and_nothing_else_is(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = len(load_migrations()) + 1
+    unknown = "ALTER TABLE more MODIFY SETTING of_next_year = 1"
+    sql = f"CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = MergeTree ORDER BY a; {unknown};"
+    more = Migration(version, "9999_more.sql", sql)
+    apply_migrations(store, migrations=[*load_migrations(), more])
+    assert "of_next_year" in caplog.text and "goes on without it" in caplog.text
+    for wrong in ("ALTER TABLE nowhere MODIFY SETTING max_parts_in_total = 1", "SELECT 1 SETTINGS of_next_year = 1"):
+        with pytest.raises(StoreRefused):
+            apply_migrations(
+                store, migrations=[*load_migrations(), more, Migration(version + 1, "9999_wrong.sql", wrong)]
+            )
     store.command("DROP TABLE more")
     store.command(f"ALTER TABLE schema_migrations DELETE WHERE version = {version} SETTINGS mutations_sync = 1")
 
