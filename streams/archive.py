@@ -78,6 +78,7 @@ class Archive:
         delivery = Delivery(message.offset, event.value, int(message.timestamp * 1000), event.ack)
         event.value = message.value = None  # up to megabytes; the lane lets go of them as soon as they are in
         await lane.accept(delivery)
+        await self._make_room()
 
     async def flush_due(self) -> None:
         """Write the batches that have waited long enough."""
@@ -100,6 +101,14 @@ class Archive:
         """After each division of the group all that is ours comes from its committed offset on, and an event that was
         on its way while it was being divided has got a lane that nobody would ever take away."""
         self.forget(self._lanes)
+
+    async def _make_room(self) -> None:
+        """Write the largest batch while those of all shards together are more than may wait: a worker has few shards or
+        sixty, and the memory of one."""
+        lanes = self._lanes.values()
+        while sum(lane.waiting_bytes for lane in lanes) > self._settings.waiting_bytes:
+            largest = max(lanes, key=lambda lane: lane.waiting_bytes)
+            await largest.flush()
 
     def _lane(self, topic: str, partition: int) -> Lane:
         lane = self._lanes.get((topic, partition))

@@ -45,12 +45,14 @@ class ArchiveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    batch_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 200_000
-    """Rows that make a batch of observations full. ClickHouse likes few large inserts."""
+    batch_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 1_000_000
+    """Rows that make a batch of observations full. Few large inserts cost ClickHouse fewer merges."""
     batch_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 64 * 1024 * 1024
-    """Bytes of frames that make a batch full: the memory bound, per shard."""
+    """Bytes of frames that make a batch full."""
+    waiting_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)] = 256 * 1024 * 1024
+    """Bytes of frames that wait in all shards of a worker, the memory bound: beyond it the largest batch is written."""
     batch_seconds: Annotated[float, Field(gt=0, le=300)] = 1.0
-    """Longest time that anything waits for its batch to fill; five times that while frames come that are old."""
+    """Longest time that anything waits for its batch to fill; ten times that while frames come that are old."""
     record_batch: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     """Alerts or dead letters that make a batch full."""
     buffer_frames: Annotated[int, Field(ge=2, le=4096)] = 32

@@ -52,9 +52,9 @@ WITHOUT: Final = (
 )
 OLD_AFTER: Final = 2
 """A frame older than so many times `batch_seconds` when it comes says that we are behind."""
-BEHIND_WAITS: Final = 5
-"""Then a batch may take so many times `batch_seconds` to fill. Small inserts cost more, most of it in merges (1.8 us a
-row by 50 thousand, 1.3 by 200 thousand), so that whoever is behind for want of a core would fall behind further."""
+BEHIND_WAITS: Final = 10
+"""Then a batch may take so many times `batch_seconds` to fill, unless nothing comes any more. Small inserts cost more,
+most of it in merges, so that whoever is behind for want of a core would fall behind further."""
 RETRY_PAUSE_S: Final = 1.0  # between attempts to read or write the checkpoint while Kafka is away
 
 
@@ -79,6 +79,7 @@ class Lane(ABC):
         self._settings = settings
         self._lock = asyncio.Lock()
         self._waiting_since: float | None = None
+        self._came = 0.0  # when the last delivery did, by time.monotonic()
         self._behind = False  # what came last is old: we are catching up
         self._unacked: list[Callable[[], object]] = []
 
@@ -86,14 +87,16 @@ class Lane(ABC):
         """Take the next message of the partition; returns when there is room for another one."""
         async with self._lock:
             if self.alive:
+                self._came = time.monotonic()
                 await self._take(delivery)
                 if self._full():
                     await self._write()
 
     async def flush_if_due(self, now: float) -> None:
-        """Write what has waited for `batch_seconds`, or longer while we are behind. Called about ten times a second;
-        `now` is time.monotonic()."""
-        patience_s = self._settings.batch_seconds * (BEHIND_WAITS if self._behind else 1)
+        """Write what has waited for `batch_seconds`, or longer while we are behind and more comes. Called about ten
+        times a second; `now` is time.monotonic()."""
+        more_comes = self._behind and now - self._came < self._settings.batch_seconds
+        patience_s = self._settings.batch_seconds * (BEHIND_WAITS if more_comes else 1)
         due = self._waiting_since is not None and now - self._waiting_since >= patience_s
         if due and not self._lock.locked():
             await self.flush()
@@ -110,6 +113,11 @@ class Lane(ABC):
 
     def is_alive(self) -> bool:
         return self.alive
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of what was accepted and is not being written yet."""
+        return 0
 
     @abstractmethod
     async def _take(self, delivery: Delivery) -> None: ...
@@ -187,6 +195,10 @@ class FrameLane(Lane):
         self._newest = delivery.offset
         self._unacked.append(delivery.ack)
         self._started_waiting()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._shard.size if self._shard is not None else 0
 
     def _full(self) -> bool:
         return self._shard is not None and self._shard.full(self._settings)

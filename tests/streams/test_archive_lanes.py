@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -14,11 +16,13 @@ import pytest
 from schemas.errors import BrokerError, BrokerRefused, StoreUnavailable
 from schemas.sources import Source
 from streams import clickhouse
+from streams.archive import Archive
 from streams.archive_core import ArchiveSettings
 from streams.archive_lanes import Delivery, FrameLane, RecordLane
 from streams.clickhouse import Store, StoreThread, parse_address
 from streams.shard_store import ShardStore
 from streams.steady_clock import wall_ms
+from streams.topics import TopicNames
 from tests.support.archive_frames import T0_MS, cover, frame, reading_frame, row
 from tests.support.memory_log import MemoryLog
 
@@ -131,15 +135,54 @@ async def test_what_waits_is_written_when_its_time_has_come_and_not_before(world
     assert world.store.offsets == [0, 1]
 
 
-async def test_a_batch_may_fill_longer_while_frames_come_that_are_old_already(world: World) -> None:
+async def test_a_batch_may_fill_longer_while_frames_come_that_are_old_already(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("streams.archive_lanes.time", SimpleNamespace(monotonic=lambda: now))
+    lane = world.lane(ArchiveSettings(batch_seconds=10))
+    for second in range(0, 100, 5):
+        await world.produce(reading_frame(second, second))
+        now = 1000.0 + second
+        await world.feed(lane, first=second // 5, at_ms=wall_ms() - 21_000)
+        await lane.flush_if_due(now)
+        assert not world.store.offsets
+    await lane.flush_if_due(now := 1100.0)
+    assert world.store.offsets == list(range(0, 100, 5))
+
+
+async def test_a_batch_does_not_wait_for_what_does_not_come_though_the_last_was_old(world: World) -> None:
     await world.produce(reading_frame(0, 1))
     lane = world.lane(ArchiveSettings(batch_seconds=100))
     await world.feed(lane, at_ms=wall_ms() - 210_000)
     now = asyncio.get_running_loop().time()
-    await lane.flush_if_due(now + 450)
+    await lane.flush_if_due(now + 99)
     assert not world.store.offsets
-    await lane.flush_if_due(now + 501)
+    await lane.flush_if_due(now + 101)
     assert world.store.offsets == [0, 1]
+
+
+async def test_the_largest_batch_is_written_while_all_shards_together_have_more_than_may_wait(world: World) -> None:
+    small, large = reading_frame(0, 1), reading_frame(0, 99)
+    archive = Archive(
+        ArchiveSettings(batch_seconds=100, waiting_bytes=len(large) + len(small)), TopicNames(), store=world.thread,
+        state=ShardStore(STATE, world.log), log_=world.log, zone=ZoneInfo("UTC"),
+    )  # fmt: skip
+
+    async def take(shard: int, payload: bytes) -> None:
+        offset = await world.log.append(TOPIC, shard, payload)
+        message = SimpleNamespace(topic=TOPIC, partition=shard, offset=offset, timestamp=T0_MS / 1000, value=payload)
+        event: Any = SimpleNamespace(message=message, value=payload, ack=lambda: world.acked.append(shard))
+        await archive.take(event)
+
+    await take(0, small)
+    await take(1, large)
+    assert not world.acked
+    await take(2, small)
+    assert world.acked == [1]
+    assert len(world.store.offsets) == 100
+    await archive.flush()
+    assert sorted(world.acked) == [0, 1, 2]
 
 
 async def test_a_frame_delivered_again_is_passed_over_and_acknowledged(world: World) -> None:
