@@ -14,6 +14,7 @@ damaged state in silence is the failure that is looked for.
 from __future__ import annotations
 
 import asyncio
+import traceback
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, Topi
 from schemas.sources import Source
 from streams.shard_claim import CHECKSUM_BYTES, MARK, OWNER_KEY
 from streams.shard_store import KafkaLog, ShardStore
+from streams.snapshot_parts import CELLS, OPEN, SEALED, STATE
 from tests.chaos.campaign import Stage, run_seeds
 from tests.chaos.chaos_city import ChaosCity
 from tests.chaos.chaos_worker import ChaosWorker
@@ -49,7 +51,10 @@ async def trial(stage: Stage, seed: int) -> list[str]:
 
     async def one(number: int, kind: Callable[[_Patient], Awaitable[None]]) -> list[str]:
         async with room:
-            return await _treat(stage, seed, number, kind)
+            try:
+                return await _treat(stage, seed, number, kind)
+            except Exception as broken:  # the others must come to their end, or their workers would be waited for
+                return [f"{kind.__name__.strip('_')}: {broken!r}", traceback.format_exc()[-3_000:]]
 
     found = await asyncio.gather(*(one(number, kind) for number, kind in enumerate(kinds)))
     return [problem for problems in found for problem in problems]
@@ -176,6 +181,27 @@ async def _other_version(_shard: int, stored: bytes) -> bytes:
     return _sealed(content | {"version": content["version"] + 98})
 
 
+async def _ahead(field: str, _shard: int, stored: bytes) -> bytes:
+    content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
+    return _sealed(content | {field: content[field] + 1_000_000})
+
+
+def _first_manifest(stored: bytes) -> dict[str, Any]:
+    """A manifest as the first release wrote it."""
+    content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
+    kept = {name: content[name] for name in ("shard", "next_offset", "watermark_ms", "partitions", "closed_until_ms")}
+    return kept | {"version": 1, "parts": []}
+
+
+async def _first_version(_shard: int, stored: bytes) -> bytes:
+    return _sealed(_first_manifest(stored))
+
+
+async def _first_version_plain(_shard: int, stored: bytes) -> bytes:
+    """Without a checksum, as it was at first."""
+    return msgspec.msgpack.encode(_first_manifest(stored))
+
+
 def _sealed(content: Mapping[str, Any]) -> bytes:
     payload = msgspec.msgpack.encode(content)
     return MARK + zlib.crc32(payload).to_bytes(CHECKSUM_BYTES, "little") + payload
@@ -192,11 +218,7 @@ async def _archive(patient: _Patient) -> None:
     async with patient.damaged(topic, SHARDS, _other_version):
         await patient.refuses("checkpoint of another version", "start the version that wrote it, or delete its records")
 
-    async def ahead(_shard: int, stored: bytes) -> bytes:
-        content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
-        return _sealed(content | {"last": content["last"] + 1_000_000})
-
-    async with patient.damaged(topic, SHARDS, ahead):
+    async with patient.damaged(topic, SHARDS, partial(_ahead, "last")):
         await patient.refuses("checkpoint ahead of its topic", "the topic was made anew or lost its end")
     async with patient.damaged(topic, SHARDS, _missing):
         await patient.makes_good("checkpoint missing", "without a checkpoint")
@@ -213,6 +235,8 @@ async def _loop(patient: _Patient) -> None:
     for change in _PART_DAMAGES:
         async with patient.damaged(names.loop_state, 1, partial(_part, patient, names.loop_parts, change)):
             await patient.refuses(f"part {change.__name__}", "loop snapshot: none of 1 can be used")
+    async with patient.damaged(names.loop_state, 1, partial(_ahead, "next_offset")):
+        await patient.refuses("snapshot ahead of its topic", "the topic was made anew or lost its end")
     async with patient.damaged(names.loop_state, 1, _missing):
         await patient.makes_good("manifest missing", "loop[0]: reading messages 0 to")
 
@@ -223,10 +247,19 @@ async def _join(patient: _Patient) -> None:
         async with patient.damaged(names.join_state, SHARDS, damage):
             await patient.refuses(f"manifest {damage.__name__}", "the manifest under key")
     async with patient.damaged(names.join_state, SHARDS, _other_version):
-        await patient.refuses("manifest of another version", "start the version that wrote it")
-    for change in _PART_DAMAGES:
-        async with patient.damaged(names.join_state, SHARDS, partial(_part, patient, None, change)):
-            await patient.refuses(f"part {change.__name__}", "join snapshot")
+        await patient.refuses("manifest of another version", "start the version that wrote it, or")
+    for first in (_first_version, _first_version_plain):
+        async with patient.damaged(names.join_state, SHARDS, first):
+            await patient.refuses(f"manifest {first.__name__}", "version 1, this program reads 2 - start the version")
+    async with patient.damaged(names.join_state, SHARDS, partial(_ahead, "next_offset")):
+        await patient.refuses("snapshot ahead of its topic", "the topic was made anew or lost its end")
+    for kind, change in _JOIN_PARTS:
+        done: list[int] = []
+        damage = partial(_join_part, patient, kind, change, done)
+        async with patient.damaged(names.join_state, SHARDS, damage):
+            assert done, f"no shard has a part of kind {kind}"
+            words = "messages are gone" if change is _gone else f"join snapshot: damaged part: {kind} in"
+            await patient.refuses(f"part {kind} {change.__name__}", words)
     async with patient.damaged(names.join_state, SHARDS, _missing):
         await patient.makes_good("manifest missing", "reading messages 0 to")
 
@@ -255,25 +288,50 @@ def _gone(_part: bytes) -> None:
 
 
 _PART_DAMAGES: Final[tuple[Callable[[bytes], bytes | None], ...]] = (_bent, _halved, _gone)
+_JOIN_PARTS: Final = (
+    (CELLS, _bent), (OPEN, _bent), (SEALED, _bent), (STATE, _bent), (OPEN, _halved), (CELLS, _halved), (SEALED, _gone),
+)  # fmt: skip
 
 
 async def _part(
-    patient: _Patient, topic: str | None, change: Callable[[bytes], bytes | None], shard: int, stored: bytes
+    patient: _Patient, topic: str, change: Callable[[bytes], bytes | None], shard: int, stored: bytes
 ) -> bytes:
-    """A manifest whose greatest part is another one: changed, or not there. A reference is an array with the offset in
-    its second place; with `topic` None, the topic in its first."""
+    """A manifest of the loop whose greatest part is another one: changed, or not there. A reference is an array with
+    the offset in its second place."""
     content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
-    if not content["parts"]:  # a shard without a cell yet; the others will do
+    await _change_one(patient, [(topic, ref) for ref in content["parts"]], change, shard)
+    return _sealed(content)
+
+
+async def _join_part(
+    patient: _Patient,
+    kind: str,
+    change: Callable[[bytes], bytes | None],
+    done: list[int],
+    shard: int,
+    stored: bytes,
+) -> bytes:
+    """A manifest of the join whose greatest part of a kind is another one; `done` says of which shards."""
+    content = msgspec.msgpack.decode(stored[1 + CHECKSUM_BYTES :])
+    refs = [(ref[0], ref) for bundle in content["bundles"] if bundle[0] == kind for ref in bundle[2]]
+    if not refs:  # a shard without a cell yet; the others will do
         return stored
+    await _change_one(patient, refs, change, shard)
+    done.append(shard)
+    return _sealed(content)
+
+
+async def _change_one(
+    patient: _Patient, refs: list[tuple[str, list[Any]]], change: Callable[[bytes], bytes | None], shard: int
+) -> None:
+    """Lead the reference (of its topic) to the greatest part to a changed copy, or nowhere."""
     sized = []
-    for ref in content["parts"]:
-        where = topic or ref[0]
+    for where, ref in refs:
         (message,) = await patient.log.read_at(where, shard, [ref[1]])
         sized.append((len(message.value or b""), where, ref, message.value or b""))
     _, where, ref, part = max(sized, key=lambda one: one[0])
     changed = change(part)
     ref[1] = 10**9 if changed is None else await patient.log.append(where, shard, changed)
-    return _sealed(content)
 
 
 # --- Kafka ------------------------------------------------------------------------------------------------------------
