@@ -112,6 +112,8 @@ class LocateService(Service):
         self._lock = asyncio.Lock()  # held while the locator is used: by a cycle, or by a rebalance
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="locate")
         self._running: asyncio.Task[None] | None = None
+        self._sound = True
+        """False once an error has interrupted the locator: what it would give out next comes after a gap."""
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:
@@ -246,21 +248,30 @@ class LocateService(Service):
     # --- giving back -----------------------------------------------------------------------------------------------
 
     async def _give_back(self, keys: Sequence[RawKey]) -> None:
-        """Send and commit what is known of these partitions, if it can be done soon, and forget them."""
+        """Send and commit what is known of these partitions, if it can be done soon, and forget them. An error ends the
+        worker from here: who asks in a rebalance would only log it, and go on over a gap."""
         async with self._lock:
-            if not self._locator.assigned.keys().isdisjoint(keys) and self._sender.running:
-                try:
-                    async with asyncio.timeout(GIVE_BACK_WITHIN_S):
-                        while not self._sender.has_room:
-                            await self._sender.wait_for_room(GIVE_BACK_WITHIN_S)
-                        await self._hand_over(level=True)
-                        await self._sender.drain()
-                except TimeoutError:
-                    log.warning(
-                        "locate: Kafka did not acknowledge within %.0f s; what it has not will be read again",
-                        GIVE_BACK_WITHIN_S,
-                    )
-            self._forget(keys)
+            try:
+                if not self._locator.assigned.keys().isdisjoint(keys) and self._sender.running and self._sound:
+                    await self._send_and_commit()
+            except Exception as error:
+                log.exception("locate: failed while giving partitions back")
+                self._crash(error)
+            finally:
+                self._forget(keys)
+
+    async def _send_and_commit(self) -> None:
+        try:
+            async with asyncio.timeout(GIVE_BACK_WITHIN_S):
+                while not self._sender.has_room:
+                    await self._sender.wait_for_room(GIVE_BACK_WITHIN_S)
+                await self._hand_over(level=True)
+                await self._sender.drain()
+        except TimeoutError:
+            log.warning(
+                "locate: Kafka did not acknowledge within %.0f s; what it has not will be read again",
+                GIVE_BACK_WITHIN_S,
+            )
 
     def _forget(self, keys: Iterable[RawKey]) -> None:
         for key in keys:
@@ -287,17 +298,22 @@ class LocateService(Service):
 
     async def _in_thread(self, work: Callable[[], T], then: Callable[[T], None] | None = None) -> T:
         """Run `work` in the thread and hand its result to `then`, also when we are cancelled meanwhile: what the
-        locator has given out exists nowhere else, and it must be at rest before anybody else touches it."""
+        locator has given out exists nowhere else, and it must be at rest before anybody else touches it. After an error
+        nothing more is given out: what was in hand then will be read again."""
+        sound, self._sound = self._sound, False
         future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
             result = await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
-            if then is not None and future.exception() is None:
-                then(future.result())
+            if future.exception() is None:
+                if then is not None:
+                    then(future.result())
+                self._sound = sound
             raise
         if then is not None:
             then(result)
+        self._sound = sound
         return result
 
     def _raise_if_sending_failed(self) -> None:
