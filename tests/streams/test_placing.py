@@ -18,8 +18,7 @@ from streams.locate_settings import LocateSettings, SourceSettings
 from streams.placing import Placed, Refusal, WatermarkState
 from tests.support.decoded_rows import GRID, SHARDS, T0, DecodedRow, Tables, nowhere
 from topology.datum import from_wgs84
-from topology.device_file import Device
-from topology.devices import DeviceRegister
+from topology.devices import Device, DeviceRegister
 
 SETTINGS = LocateSettings()
 FRESH = WatermarkState()

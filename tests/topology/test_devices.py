@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from schemas.datums import Datum
 from schemas.errors import SettingsError
+from topology import device_file, device_report
 from topology.datum import convert
-from topology.device_file import MAX_PROBLEMS, Device
-from topology.devices import NOT_REGISTERED, DeviceRegister, find_row
+from topology.device_columns import Device
+from topology.device_report import MAX_PROBLEMS
+from topology.device_table import NOT_REGISTERED, find_row, slot_of
+from topology.devices import DeviceRegister
 from topology.grid import Grid
 from topology.shards import fnv1a64
 
@@ -237,10 +240,9 @@ def test_equal_hashes_are_not_enough_for_a_hit(asked_id: bytes, slot: int) -> No
     arena = np.frombuffer(b"pump-10", dtype=np.uint8)
     asked = np.frombuffer(asked_id, dtype=np.uint8)
     starts = np.array([0, 6], dtype=np.int64)  # the register holds pump-1; the byte after it belongs to no id
-    forged = np.array([fnv1a64(asked, 0, len(asked))], dtype=np.uint64)  # row 0 pretends to have the asked id's hash
-    slots = np.full(2, NOT_REGISTERED, dtype=np.int32)
-    slots[slot] = 0
-    assert find_row(asked, 0, len(asked), arena, starts, forged, slots) == NOT_REGISTERED
+    slots = np.zeros(2, dtype=np.uint64)
+    slots[slot] = slot_of(fnv1a64(asked, 0, len(asked)), 0)  # row 0 pretends to have the asked id's hash
+    assert find_row(asked, 0, len(asked), arena, starts, slots) == NOT_REGISTERED
 
 
 def test_prefixes_of_registered_ids_are_other_ids() -> None:
@@ -270,3 +272,82 @@ def test_large_register_finds_all_its_devices() -> None:
     assert register.rows_of(entity_data, offsets).tolist() == list(range(20_000))
     other, other_offsets = _column([f"cam-{i:05d}".encode() for i in range(20_000)])
     assert (register.rows_of(other, other_offsets) == NOT_REGISTERED).all()
+
+
+# --- plain lines are read in machine code: no other than the reference reads them
+# ------------------------------------------------------------------------------------------------------------
+
+
+_IDS = st.sampled_from(["a", "b", "", " c ", "泵站", "\u3000d", "e\u00a0", "x" * 256, "x" * 257, "é" * 128, "g\th"])
+_NUMBERS = st.sampled_from(
+    ["121.4", "31.2", "-31.25", "31.", ".5", "+3", "1e1", "nan", "1_0", "", " 7 ", "-0", "180", "180.0000000000001",
+     "123456789012345678", "45.153775144939148", "0.1234567890123456", "31.230400000000001", "٣", "-", "1.2.3"]
+)  # fmt: skip
+_DATUMS = st.sampled_from(["", "WGS-84", "gcj02", "Bd-09", "cgcs2000", "mars", "WGS-84x", " wgs84 ", "w\0"])
+_TEXTS = st.sampled_from(["", "water_level", "泵站", "\u2028x", "two words", "\u3000", "\r"])
+_GOOD = ("c", "121.4", "31.2", "", "camera", "泵站")
+_ODD = (_IDS, _NUMBERS, _NUMBERS, _DATUMS, _TEXTS, _TEXTS)
+
+
+def _line(odd: list[tuple[int, str]]) -> str:
+    """A good line but for these fields."""
+    fields = list(_GOOD)
+    for place, text in odd:
+        fields[place] = text
+    return ",".join(fields)
+
+
+_LINES = st.one_of(
+    st.lists(st.one_of(*(st.tuples(st.just(place), _ODD[place]) for place in range(6))), max_size=2).map(_line),
+    st.builds(lambda number: f"{number},121.4,31.2,,,", st.integers(0, 9)),
+    st.sampled_from(["", " , ,,,, ", "a,b", ",,,,,", "\r", "a,1,2,,,\r", "\u3000,,,,,", 'q,1,2,,,"two\nlines"', '"']),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    lines=st.lists(_LINES, max_size=12),
+    end=st.sampled_from(["", "\n", "\r\n"]),
+    header=st.sampled_from(["device_id,lon,lat,datum,device_type,name", "name, lat ,lon,owner,device_id,device_type"]),
+    size=st.sampled_from([1, 7, 60, 1 << 20]),
+)
+def test_any_file_is_read_as_by_the_reference_whatever_the_pieces(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, header: str, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("register") / "devices.csv"
+    path.write_bytes("\n".join([header, *lines]).encode() + end.encode())
+    expected_report = device_report.Report(path)
+    rows = device_file._csv_rows([path.read_bytes()], 1, None, expected_report)
+    expected: dict[str, Device] = {}
+    for line, fields in rows:
+        device = device_file._device(line, fields, Datum.GCJ02, expected_report)
+        if device is not None and device.device_id in expected:
+            device_file._report_repeat(device, expected[device.device_id], expected_report)
+        elif device is not None:
+            expected[device.device_id] = device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device_file, "_PIECE_BYTES", size)
+        columns, _, report = device_file.read_devices(path, Datum.GCJ02)
+    assert report.problems == expected_report.problems
+    assert report.warnings == expected_report.warnings
+    assert [repr(columns.device(row)) for row in range(len(columns))] == [repr(one) for one in expected.values()]
+
+
+def test_plain_lines_of_json_are_read_as_any_others(tmp_path: Path) -> None:
+    plain = '{"device_id": "A%d", "lon": 121.4, "lat": 31, "device_type": "camera", "name": "泵站"}\n'
+    odd = '{"device_id": "B%d", "lon": 121.4, "lat": 31, "device_type": "camera", "name": "泵站", "datum": "wgs84"}\n'
+    path = _write(tmp_path / "devices.jsonl", "".join((plain % i) + (odd % i) for i in range(3)))
+    devices = DeviceRegister.load(path).devices
+    assert [device.device_id for device in devices] == ["A0", "B0", "A1", "B1", "A2", "B2"]
+    assert {(d.lon, d.lat, d.datum, d.device_type, d.name) for d in devices} == {
+        (121.4, 31.0, Datum.WGS84, "camera", "泵站")
+    }
+    assert [device.line for device in devices] == [1, 2, 3, 4, 5, 6]
+
+
+def test_devices_of_a_register_are_a_sequence() -> None:
+    register = _register(["a", "b", "c"])
+    assert register.devices[-1].device_id == "c"
+    assert [device.device_id for device in register.devices[:2]] == ["a", "b"]
+    with pytest.raises(IndexError, match="device 3 of 3"):
+        register.devices[3]
