@@ -47,6 +47,7 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "place: jurisdiction": ("streams.placing:Placer._jurisdictions_of",),
     "locate: the rest of taking in": ("streams.locate:LocateService._feed",),
     "frames: sort by shard": ("streams.frames:FrameBuilder._sort",),
+    "frames: how wide columns must be": ("streams.frames:_plan_of",),
     "frames: gather rows": ("streams.frames:FrameBuilder._gather",),
     "frames: columns and dictionaries": ("streams.frames:FrameBuilder._batch",),
     "frames: writing": ("streams.locate_core:write_frame",),
@@ -58,8 +59,8 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
         "asyncio.streams:StreamWriter.write",
     ),
     "fetch of frames: checksum, records": ("aiokafka.consumer.fetcher:FetchResult.getall",),
-    "join: frame opened": ("streams.join_core:decode_frame",),
-    "join: rows prepared": ("streams.join_core:_choose", "streams.join_core:_codes"),
+    "join: frame opened": ("streams.join_core:decode_packed",),
+    "join: rows prepared": ("streams.join_core:FrameRows",),
     "join: coverage": (
         "streams.join_core:JoinShard._drop_covered",
         "streams.raw_progress:RawProgress.apply",

@@ -220,7 +220,11 @@ def _message(name: str) -> _Json:
             "contentType": "application/vnd.apache.arrow.stream",
             "description": (
                 f"One Arrow IPC stream, uncompressed, with at most one record batch of the columns below. The schema's "
-                f"metadata entry `tongguan` holds the header (version {FRAME_VERSION}) as JSON."
+                f"metadata entry `tongguan` holds the header (version {FRAME_VERSION}) as JSON. Each column is stored "
+                "as narrow as its values in this batch allow: whole numbers as uint8, uint16 or uint32 to which the "
+                "field's metadata entry `base` is to be added (of type null: `base` is the value of every row), real "
+                "numbers likewise and then divided by `scale`, strings by dictionary. A column without `base` is as "
+                "below. A frame without rows has no columns."
             ),
             "payload": {"type": "string", "format": "binary"},
             "bindings": bindings,

@@ -1,9 +1,9 @@
 """Observations: decoded, placed records as columnar micro-batches (frames) on topic `observations`.
 
 A frame is one Arrow IPC stream: its schema's metadata carries the header (which raw offsets it covers, and how far
-event time has come in each raw partition), then comes at most one record batch. A frame without rows is a header frame:
-it moves coverage and watermarks. Frames are written uncompressed (aiokafka's own lz4 encoder costs more than it saves)
-and read without copying.
+event time has come in each raw partition), then comes at most one record batch, the columns of OBSERVATION in their
+narrow form (schemas/packed.py). A frame without rows is a header frame, without columns: it moves coverage and
+watermarks. Frames are written uncompressed: aiokafka's own lz4 encoder costs more than it saves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import pyarrow as pa
 
 from schemas.errors import FrameError
 from schemas.fields import FieldClass, note
+from schemas.packed import pack, unpack
 
-FRAME_VERSION: Final = 2
-"""Version 1 had no jurisdictions; its frames are still read, so that an upgrade loses none that lie on Kafka."""
+FRAME_VERSION: Final = 3
+"""Version 2 had all columns at full width, version 1 no jurisdictions either. Their frames are still read, so that an
+upgrade loses none that lie on Kafka."""
 HEADER_KEY: Final = b"tongguan"
 NO_CELL: Final = -1
 NO_PLACE_E7: Final = -(2**31)  # lon_e7 and lat_e7 of a row that nobody could place
@@ -132,7 +134,8 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
 _header_encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(FrameHeader)
 _PLAIN = pa.ipc.IpcWriteOptions(compression=None)
-_FIRST_VERSION = pa.schema([field for field in OBSERVATION if field.name != "jurisdiction"])
+_NO_COLUMNS = pa.schema([])
+_OLDER = {1: pa.schema([field for field in OBSERVATION if field.name != "jurisdiction"]), 2: OBSERVATION}
 # pa.array would do too, but it imports pandas to look for its arrays: a third of the time of every short command
 _EMPTY = pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in OBSERVATION], schema=OBSERVATION)
 
@@ -142,35 +145,44 @@ def empty_batch() -> pa.RecordBatch:
     return _EMPTY
 
 
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
 def encode_frame(header: FrameHeader, batch: pa.RecordBatch | None) -> bytes:
-    """The frame as one Arrow IPC stream. None makes a header frame. FrameError as from `write_frame`."""
-    return bytes(write_frame(header, batch))
+    """The frame of a batch of OBSERVATION as one Arrow IPC stream. None makes a header frame.
+
+    FrameError when the batch has not exactly the columns of OBSERVATION (its own metadata does not matter).
+    """
+    if batch is None or not batch.num_rows:
+        return bytes(write_frame(header, None))
+    if not batch.schema.equals(OBSERVATION):
+        raise FrameError(
+            f"schemas/observation: batch does not have the columns of a frame: {_difference(batch.schema)}"
+        )
+    return bytes(write_frame(header, pack(batch)))
 
 
 def write_frame(
     header: FrameHeader,
-    batch: pa.RecordBatch | None,
+    packed: pa.RecordBatch | None,
     room: Callable[[int], memoryview] = lambda size: memoryview(bytearray(size)),
 ) -> memoryview:
-    """`encode_frame` without the copy into Python's own memory, which took twice as long as the writing itself.
+    """The frame of rows in their narrow form, without a copy into Python's own memory, which took twice as long as the
+    writing itself.
 
     `room` gives the memory for so many bytes; the frame is a view of it.
-    FrameError when the batch has not exactly the columns of OBSERVATION (its own metadata does not matter).
     """
-    if batch is not None and not batch.schema.equals(OBSERVATION):
-        raise FrameError(
-            f"schemas/observation: batch does not have the columns of a frame: {_difference(batch.schema)}"
-        )
-    schema = OBSERVATION.with_metadata({HEADER_KEY: _header_encoder.encode(header)})
-    if batch is None or not batch.num_rows:
+    schema = _NO_COLUMNS if packed is None else packed.schema
+    schema = schema.with_metadata({HEADER_KEY: _header_encoder.encode(header)})
+    if packed is None:
         sink = pa.BufferOutputStream()
         _write(sink, schema, None)
         return memoryview(sink.getvalue()).cast("B")
     counted = pa.MockOutputStream()  # measured first: a sink that grows moves megabytes as often as it doubles
-    _write(counted, schema, batch)
+    _write(counted, schema, packed)
     view = room(counted.size())
     with pa.FixedSizeBufferWriter(pa.py_buffer(view)) as fixed:
-        _write(fixed, schema, batch)
+        _write(fixed, schema, packed)
     return view
 
 
@@ -180,53 +192,80 @@ def _write(sink: pa.NativeFile, schema: pa.Schema, batch: pa.RecordBatch | None)
             writer.write_batch(batch)
 
 
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
 def decode_frame(buf: bytes | memoryview | pa.Buffer) -> tuple[FrameHeader, pa.RecordBatch]:
-    """The header and the rows of a frame; the batch points into `buf`, nothing is copied.
+    """The header and the rows of a frame, as a batch of OBSERVATION; what is at full width points into `buf`.
 
     FrameError on anything that is not a frame: other bytes, an unknown version, other columns, damaged arrays.
     """
+    header, batch = _open(buf, None)
+    return header, _EMPTY if batch is None else unpack(batch, OBSERVATION)
+
+
+def decode_packed(buf: bytes | memoryview | pa.Buffer, names: list[str]) -> tuple[FrameHeader, pa.RecordBatch | None]:
+    """The header and some columns in their narrow form; the batch points into `buf`, nothing is copied, and the other
+    columns are not looked at. None is a header frame.
+
+    FrameError as from `decode_frame`; but what the columns stand for is for the reader to check (schemas/packed.py).
+    """
+    return _open(buf, names)
+
+
+def _open(buf: bytes | memoryview | pa.Buffer, names: list[str] | None) -> tuple[FrameHeader, pa.RecordBatch | None]:
+    """The header and the rows, all columns or those of `names`, with sound buffers."""
     try:
         with pa.ipc.open_stream(pa.py_buffer(buf)) as reader:
-            version = 1 if reader.schema.equals(_FIRST_VERSION) else FRAME_VERSION
-            if version == FRAME_VERSION and not reader.schema.equals(OBSERVATION):
-                raise FrameError(f"schemas/observation: not the columns of a frame: {_difference(reader.schema)}")
-            header = _header(reader.schema.metadata, version)
+            header = _header(reader.schema)
             batches = list(reader)
         if len(batches) > 1:
             raise FrameError(f"schemas/observation: expected one batch in a frame, got {len(batches)}")
-        if not batches:
-            return header, _EMPTY
-        batches[0].validate(full=True)
+        if not batches or not batches[0].num_rows:
+            return header, None
+        batch = batches[0].replace_schema_metadata(None)
+        if header.version == 1:
+            nobody = pa.nulls(batch.num_rows, _CODED)
+            batch = pa.RecordBatch.from_arrays([*batch.columns, nobody], schema=OBSERVATION)
+        if batch.schema.names != OBSERVATION.names:
+            raise FrameError(f"schemas/observation: rows without columns: {_difference(batch.schema)}")
+        if names is not None:
+            batch = batch.select(names)
+        batch.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FrameError(f"schemas/observation: not an Arrow stream: {error}") from error
-    batch = batches[0].replace_schema_metadata(None)
-    if version == 1:
-        nobody = pa.nulls(batch.num_rows, _CODED)
-        batch = pa.RecordBatch.from_arrays([*batch.columns, nobody], schema=OBSERVATION)
     return header, batch
 
 
-def _header(metadata: Mapping[bytes, bytes] | None, version: int) -> FrameHeader:
-    raw = (metadata or {}).get(HEADER_KEY)
+def _header(schema: pa.Schema) -> FrameHeader:
+    raw = (schema.metadata or {}).get(HEADER_KEY)
     if raw is None:
         raise FrameError(f"schemas/observation: the stream has no {HEADER_KEY.decode()!r} header")
     try:
         header = _header_decoder.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FrameError(f"schemas/observation: unreadable frame header: {error}") from error
-    if header.version != version:
+    older = _OLDER.get(header.version)
+    if older is None and header.version != FRAME_VERSION:
         raise FrameError(
-            f"schemas/observation: frame version {header.version}, this program reads 1 and {FRAME_VERSION}, "
-            f"and these columns are those of {version}"
+            f"schemas/observation: frame version {header.version}, this program reads 1, 2 and {FRAME_VERSION}"
+        )
+    if (older is not None and not schema.equals(older)) or (older is None and schema.names not in _NAMES):
+        raise FrameError(
+            f"schemas/observation: not the columns of a frame of version {header.version}: {_difference(schema, older)}"
         )
     return header
 
 
-def _difference(schema: pa.Schema) -> str:
-    """The first way in which `schema` is not OBSERVATION."""
-    if schema.names != OBSERVATION.names:
-        return f"expected {', '.join(OBSERVATION.names)}; got {', '.join(schema.names) or 'none'}"
-    for ours, theirs in zip(OBSERVATION, schema, strict=True):
+_NAMES: Final[tuple[list[str], ...]] = ([], OBSERVATION.names)
+
+
+def _difference(schema: pa.Schema, wanted: pa.Schema | None = None) -> str:
+    """The first way in which `schema` is not `wanted`, by default OBSERVATION."""
+    wanted = OBSERVATION if wanted is None else wanted
+    if schema.names != wanted.names:
+        return f"expected {', '.join(wanted.names)}; got {', '.join(schema.names) or 'none'}"
+    for ours, theirs in zip(wanted, schema, strict=True):
         if not ours.equals(theirs):
             return f"expected {_words(ours)}, got {_words(theirs)}"
     return "no difference"

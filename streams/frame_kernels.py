@@ -1,4 +1,4 @@
-"""The kernels under `streams.frames`: sort rows by shard, gather columns, copy strings, compact codes, pack bits.
+"""The kernels under `streams.frames`: sort rows by shard, gather columns, copy strings, number codes.
 
 A row is written once for the shard that owns its cell and once more for each neighbour shard in whose reach it lies (a
 halo copy). "Destinations" below counts both. All sorts are stable: rows of one block keep their offset order.
@@ -6,12 +6,17 @@ halo copy). "Destinations" below counts both. All sorts are stable: rows of one 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from streams.words import address_of, load_word, store_word
+from schemas.packed import MOST_SCALED
+from streams.reals import store_int, store_quarter
+from streams.words import Int, address_of, load_word, store_byte, store_half, store_word
 from topology.jit import kernel
 
+_STRETCH = 256
 SLACK = 8
 """Spare bytes behind each shard's strings: they are copied eight bytes at a time, and the last word may run over."""
 
@@ -61,79 +66,161 @@ def sort_by_shard(
 
 
 @kernel
-def gather_words(
-    order: npt.NDArray[np.int32],
-    starts: npt.NDArray[np.int64],
-    at: npt.NDArray[np.int64],
-    event_at: npt.NDArray[np.int64],
-    received_at: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.int64],
-    offset: npt.NDArray[np.int64],
-    value: npt.NDArray[np.float64],
-    out_event_at: npt.NDArray[np.int64],
-    out_received_at: npt.NDArray[np.int64],
-    out_cell: npt.NDArray[np.int64],
-    out_offset: npt.NDArray[np.int64],
-    out_value: npt.NDArray[np.float64],
-) -> None:
-    """Write the eight-byte columns of one block to their places; at[s] is where shard s is written next."""
-    for s in range(len(at)):
-        shift = at[s] - starts[s]
-        for j in range(starts[s], starts[s + 1]):
-            row = order[j]
-            k = j + shift
-            out_event_at[k] = event_at[row]
-            out_received_at[k] = received_at[row]
-            out_cell[k] = cell[row]
-            out_offset[k] = offset[row]
-            out_value[k] = value[row]
+def _store(to: Int, width: int, number: Int) -> None:
+    """Store a whole number in `width` bytes."""
+    if width == 1:
+        store_byte(to, number)
+    elif width == 2:
+        store_quarter(to, number)
+    elif width == 4:
+        store_half(to, number)
+    else:
+        store_int(to, number)
 
 
 @kernel
-def gather_small(
+def gather_numbers(
     order: npt.NDArray[np.int32],
     starts: npt.NDArray[np.int64],
     at: npt.NDArray[np.int64],
-    source: int,
-    partition: int,
-    halo_flag: int,
-    shard: npt.NDArray[np.int32],
-    kind: npt.NDArray[np.int32],
-    unit: npt.NDArray[np.int32],
-    device_type: npt.NDArray[np.int32],
-    confidence: npt.NDArray[np.float32],
-    lon_e7: npt.NDArray[np.int32],
-    lat_e7: npt.NDArray[np.int32],
-    flags: npt.NDArray[np.uint16],
-    quality: npt.NDArray[np.uint8],
-    out_source: npt.NDArray[np.int8],
-    out_partition: npt.NDArray[np.int32],
-    out_kind: npt.NDArray[np.int32],
-    out_unit: npt.NDArray[np.int32],
-    out_device_type: npt.NDArray[np.int32],
-    out_confidence: npt.NDArray[np.float32],
-    out_lon_e7: npt.NDArray[np.int32],
-    out_lat_e7: npt.NDArray[np.int32],
-    out_flags: npt.NDArray[np.uint16],
-    out_quality: npt.NDArray[np.uint8],
+    values: npt.NDArray[Any],
+    base: int,
+    width: int,
+    out: npt.NDArray[np.uint8],
 ) -> None:
-    """Write the narrower columns of one block to their places, and mark the copies for other shards HALO."""
+    """Write a column of whole numbers of one block to its places, less `base`, `width` bytes each; at[s] is the row at
+    which shard s is written next."""
+    out_at = address_of(out)
+    for s in range(len(at)):
+        to = out_at + at[s] * width
+        for j in range(starts[s], starts[s + 1]):
+            _store(to, width, np.int64(values[order[j]]) - base)
+            to += width
+
+
+@kernel
+def gather_scaled(
+    order: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+    values: npt.NDArray[Any],
+    scale: int,
+    base: int,
+    width: int,
+    out: npt.NDArray[np.uint8],
+) -> None:
+    """Write a column of decimal fractions (see `scaled_range`) likewise."""
+    out_at = address_of(out)
+    for s in range(len(at)):
+        to = out_at + at[s] * width
+        for j in range(starts[s], starts[s + 1]):
+            _store(to, width, np.int64(np.rint(float(values[order[j]]) * scale)) - base)
+            to += width
+
+
+@kernel
+def gather_reals(
+    order: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+    values: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+) -> None:
+    """Write a column of real numbers as they are; `out` has their type."""
     for s in range(len(at)):
         shift = at[s] - starts[s]
         for j in range(starts[s], starts[s + 1]):
+            out[j + shift] = values[order[j]]
+
+
+@kernel
+def gather_flags(
+    order: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+    flags: npt.NDArray[np.uint16],
+    shard: npt.NDArray[np.int32],
+    halo_flag: int,
+    base: int,
+    width: int,
+    out: npt.NDArray[np.uint8],
+) -> None:
+    """Write the flags likewise, and mark the copies for other shards with `halo_flag`."""
+    out_at = address_of(out)
+    for s in range(len(at)):
+        to = out_at + at[s] * width
+        for j in range(starts[s], starts[s + 1]):
             row = order[j]
-            k = j + shift
-            out_kind[k] = kind[row]
-            out_unit[k] = unit[row]
-            out_device_type[k] = device_type[row]
-            out_confidence[k] = confidence[row]
-            out_lon_e7[k] = lon_e7[row]
-            out_lat_e7[k] = lat_e7[row]
-            out_flags[k] = flags[row] if shard[row] == s else flags[row] | halo_flag
-            out_quality[k] = quality[row]
-        for k in range(starts[s] + shift, starts[s + 1] + shift):
-            out_source[k] = source
-            out_partition[k] = partition
+            flag = np.int64(flags[row])
+            _store(to, width, (flag if shard[row] == s else flag | halo_flag) - base)
+            to += width
+
+
+@kernel
+def fill_numbers(
+    starts: npt.NDArray[np.int64], at: npt.NDArray[np.int64], number: int, width: int, out: npt.NDArray[np.uint8]
+) -> None:
+    """Write one number for all rows of a block."""
+    out_at = address_of(out)
+    for s in range(len(at)):
+        to = out_at + at[s] * width
+        for _ in range(starts[s], starts[s + 1]):
+            _store(to, width, number)
+            to += width
+
+
+@kernel
+def gather_codes(
+    order: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.int32],
+    number_of: npt.NDArray[np.int32],
+    width: int,
+    out: npt.NDArray[np.uint8],
+) -> None:
+    """Write the numbers that codes have in this flush, number_of[code + 1], as code -1 stands for no string."""
+    out_at = address_of(out)
+    for s in range(len(at)):
+        to = out_at + at[s] * width
+        for j in range(starts[s], starts[s + 1]):
+            _store(to, width, np.int64(number_of[codes[order[j]] + 1]))
+            to += width
+
+
+@kernel
+def range_of(values: npt.NDArray[Any]) -> tuple[Int, Int]:
+    """The least and the greatest of whole numbers, of which there is at least one."""
+    low = high = np.int64(values[0])
+    for i in range(1, len(values)):
+        value = np.int64(values[i])
+        low = min(low, value)
+        high = max(high, value)
+    return low, high
+
+
+@kernel
+def scaled_range(values: npt.NDArray[Any], scale: int) -> tuple[bool, Int, Int]:
+    """Whether every value is a whole number divided by `scale`, to the very bit, and the range of these numbers.
+
+    A stretch at a time, without a branch inside, so that several values are looked at with one instruction.
+    """
+    low = np.int64(MOST_SCALED)
+    high = np.int64(-MOST_SCALED)
+    again = np.empty_like(values[:1])
+    for first in range(0, len(values), _STRETCH):
+        wrong = 0
+        for i in range(first, min(first + _STRETCH, len(values))):
+            real = float(values[i])
+            number = np.rint(real * scale)
+            again[0] = number / scale  # rounded to the type of the values
+            minus_zero = (number == 0.0) & (np.copysign(1.0, real) < 0.0)
+            wrong |= (again[0] != values[i]) | (abs(number) > MOST_SCALED) | minus_zero
+            low = min(low, np.int64(number))
+            high = max(high, np.int64(number))
+        if wrong:
+            return False, low, high
+    return True, low, high
 
 
 @kernel
@@ -161,7 +248,7 @@ def gather_strings(
     offsets: npt.NDArray[np.int32],
     base: npt.NDArray[np.int64],
     used: npt.NDArray[np.int64],
-    out_offsets: npt.NDArray[np.int64],
+    out_offsets: npt.NDArray[np.int32],
     out_data: npt.NDArray[np.uint8],
 ) -> None:
     """Copy the strings of one block. Shard s's bytes begin at base[s], of which used[s] are taken.
@@ -238,20 +325,22 @@ def copy_texts(
 
 @kernel
 def collect_codes(
-    codes: npt.NDArray[np.int32], seen: npt.NDArray[np.int64], stamp: int, found: npt.NDArray[np.int32]
-) -> int:
-    """The distinct codes >= 0 into `found`, and how many there are.
+    codes: npt.NDArray[np.int32], seen: npt.NDArray[np.int64], stamp: int, found: npt.NDArray[np.int32], count: int
+) -> tuple[int, bool]:
+    """Add the distinct codes >= 0 to the `count` that are in `found`; how many there are then, and whether any was -1.
 
     `seen` has one entry for each code of the table and is stamped, so that it needs no clearing between frames.
     """
-    count = 0
+    missing = False
     for k in range(len(codes)):
         code = codes[k]
-        if code >= 0 and seen[code] != stamp:
+        if code < 0:
+            missing = True
+        elif seen[code] != stamp:
             seen[code] = stamp
             found[count] = code
             count += 1
-    return count
+    return count, missing
 
 
 @kernel
@@ -275,17 +364,5 @@ def renumber(
             bits[k >> 3] |= np.uint8(1 << (k & 7))
         else:
             codes[k] = 0
-            missing += 1
-    return missing
-
-
-@kernel
-def pack_present(index: npt.NDArray[np.int32], bits: npt.NDArray[np.uint8]) -> int:
-    """Set a bit for each entry >= 0 in the zeroed `bits`, and return how many entries are not."""
-    missing = 0
-    for k in range(len(index)):
-        if index[k] >= 0:
-            bits[k >> 3] |= np.uint8(1 << (k & 7))
-        else:
             missing += 1
     return missing

@@ -1,13 +1,14 @@
-"""From placed rows to Arrow record batches, one per region shard and flush, without touching a row in Python.
+"""From placed rows to the columns of frames, one batch per region shard and flush, without touching a row in Python.
 
-The arrays are kept and used again for every flush (fresh memory costs more than filling it), so a piece's batch points
-into them: encode it before asking for the next one.
+Rows are gathered at once into the narrow form of schemas/packed.py: for each flush it is settled how wide a column must
+be (`Plan`), and each row is then written once. The memory is kept and used again for every flush (fresh memory costs
+more than filling it), so a piece's batch points into it: encode it before asking for the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,37 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.observation import OBSERVATION, Flag
+from schemas.observation import NO_PLACE_E7, OBSERVATION, Flag
+from schemas.packed import SCALES, codes_type, codes_width, numbers_field, width_of
 from schemas.sources import TOPICS
 from streams import frame_kernels as kernels
 from streams.placing import Placed, RawKey
 from streams.strings import StringTable
+from streams.words import Int
 
 FIXED_ROW_BYTES: Final = 84
-"""What a row costs in a frame beside its entity id and extra fields: 80 bytes of columns, and the bitmaps."""
+"""What a row costs in a frame beside its entity id and extra fields, at most."""
 
 _SOURCE_NAMES = pa.array(list(TOPICS), pa.utf8())
 _HALO = int(Flag.HALO)
 _NO_INDEX = np.empty(0, dtype=np.int32)
-_COLUMNS: Final[dict[str, type[np.generic]]] = {
-    "event_at": np.int64,
-    "received_at": np.int64,
-    "cell": np.int64,
-    "offset": np.int64,
-    "value": np.float64,
-    "source": np.int8,
-    "partition": np.int32,
-    "kind": np.int32,
-    "unit": np.int32,
-    "device_type": np.int32,
-    "jurisdiction": np.int32,
-    "confidence": np.float32,
-    "lon_e7": np.int32,
-    "lat_e7": np.int32,
-    "flags": np.uint16,
-    "quality": np.uint8,
-    "extra": np.int32,  # index of the row's text in the flush, -1 for none
-}
+_WIDEST: Final = 8
+_CODED = ("kind", "unit", "device_type")
+
+Range = tuple[Int, Int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows of one frame. `final`: the last frame of this shard in this flush."""
+    """The rows of one frame in their narrow form. `final`: the last frame of this shard in this flush."""
 
     shard: int
     batch: pa.RecordBatch
@@ -75,6 +63,16 @@ class _Sorted:
     order: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
     text_index: npt.NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """How a column of numbers is written in this flush: `base` and `width` as in schemas/packed.py, and if the numbers
+    are decimal fractions their `scale`. Width 8 is the column as it is."""
+
+    width: int
+    base: int = 0
+    scale: int = 0
 
 
 class FrameBuilder:
@@ -97,13 +95,15 @@ class FrameBuilder:
         self._shards = shards
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._coders = {"kind": _Coder(kinds), "unit": _Coder(units), "device_type": _Coder(device_types)}
+        self._coders = {name: _Coder(table) for name, table in zip(_CODED, (kinds, units, device_types), strict=True)}
         self._jurisdictions = jurisdictions or StringTable()
         self._jurisdiction_coder = _CityCoder(self._jurisdictions)
         self._room = 0
-        self._columns: dict[str, npt.NDArray[Any]] = {}
-        self._entity_offsets = np.empty(0, dtype=np.int64)
-        self._extra_offsets = np.empty(0, dtype=np.int64)
+        self._columns: dict[str, npt.NDArray[np.uint8]] = {}
+        self._plan: dict[str, _Numbers] = {}
+        self._text_index = np.empty(0, dtype=np.int32)  # which text of the flush a row has, -1 for none
+        self._jurisdiction = np.empty(0, dtype=np.int32)
+        self._entity_offsets = np.empty(0, dtype=np.int32)
         self._entity_data = np.empty(0, dtype=np.uint8)
         self._reserve(1024, 32 * 1024)
 
@@ -112,7 +112,9 @@ class FrameBuilder:
 
         All blocks of one raw partition must stand together, in offset order.
         """
-        sorted_blocks, text, text_offsets = self._sort(blocks)
+        sorted_blocks, text, text_offsets = self._sort([block for block in blocks if block.columns.n])
+        if not sorted_blocks:
+            return
         totals = np.zeros(self._shards + 1, dtype=np.int64)
         for item in sorted_blocks:
             totals[1:] += np.diff(item.starts)
@@ -122,19 +124,9 @@ class FrameBuilder:
             yield from self._pieces(int(shard), sorted_blocks, begins, int(bases[shard]), text, text_offsets)
 
     def single(self, block: Placed, row: int) -> pa.RecordBatch:
-        """A batch of one row, for what must not wait for its flush."""
-        texts = [block.columns.extra[row]] if row in block.columns.extra else []
-        index = np.full(block.columns.n if texts else 0, -1, dtype=np.int32)
-        if texts:
-            index[row] = 0
-        starts = np.zeros(self._shards + 1, dtype=np.int64)
-        starts[int(block.shard[row]) + 1 :] = 1
-        one = _Sorted(block, np.array([row], dtype=np.int32), starts, index)
-        bases = self._gather([one], starts)
-        text, text_offsets = _join(texts)
-        shard = int(block.shard[row])
-        extra = self._measure(shard, 0, 1, text_offsets)
-        return self._batch(shard, 0, 1, int(bases[shard]), extra, text, text_offsets)
+        """The narrow form of one row, for what must not wait for its flush."""
+        (piece,) = self.build([_row_of(block, row)])
+        return piece.batch
 
     # --- sort and gather -------------------------------------------------------------------------------------------
 
@@ -167,39 +159,56 @@ class FrameBuilder:
         np.cumsum(sizes + kernels.SLACK, out=bases[1:])
         self._reserve(int(begins[-1]), int(bases[-1]))
         self._entity_offsets[begins[:-1] + np.arange(self._shards)] = 0
+        blocks = [item.block for item in items]
+        plan = self._plan = _plan_of(blocks, self._plan)
+        for name, coder in self._coders.items():
+            coder.number([getattr(block.columns, name) for block in blocks])
+        texts = any(len(item.text_index) for item in items)
         used = np.zeros(self._shards, dtype=np.int64)
         at = begins[:-1].copy()
         out = self._columns
         for item in items:
             block, columns = item.block, item.block.columns
-            kernels.gather_words(
-                item.order, item.starts, at,
-                columns.event_at_ms, columns.received_at_ms, block.cell, columns.offset, columns.value,
-                out["event_at"], out["received_at"], out["cell"], out["offset"], out["value"],
-            )  # fmt: skip
-            kernels.gather_small(
-                item.order, item.starts, at, int(columns.source), columns.partition, _HALO, block.shard,
-                columns.kind, columns.unit, columns.device_type, columns.confidence,
-                block.lon_e7, block.lat_e7, block.flags, block.quality,
-                out["source"], out["partition"], out["kind"], out["unit"], out["device_type"], out["confidence"],
-                out["lon_e7"], out["lat_e7"], out["flags"], out["quality"],
-            )  # fmt: skip
+            rows = (item.order, item.starts, at)
+            for name, values in _whole_numbers(block).items():
+                if plan[name].width:
+                    kernels.gather_numbers(*rows, values, plan[name].base, plan[name].width, out[name])
+            for name, values in _reals(block).items():
+                how = plan[name]
+                if how.width == _WIDEST:
+                    kernels.gather_reals(*rows, values, out[name].view(values.dtype))
+                elif how.width:
+                    kernels.gather_scaled(*rows, values, how.scale, how.base, how.width, out[name])
+            how = plan["flags"]
+            if how.width:
+                kernels.gather_flags(*rows, block.flags, block.shard, _HALO, how.base, how.width, out["flags"])
+            how = plan["partition"]
+            if how.width:
+                kernels.fill_numbers(item.starts, at, columns.partition - how.base, how.width, out["partition"])
+            kernels.fill_numbers(item.starts, at, int(columns.source), 1, out["source"])
+            for name, coder in self._coders.items():
+                if len(coder.found):
+                    kernels.gather_codes(*rows, getattr(columns, name), coder.number_of, coder.width, out[name])
             kernels.gather_strings(
-                item.order, item.starts, at, columns.entity_data, columns.entity_offsets,
+                *rows, columns.entity_data, columns.entity_offsets,
                 bases, used, self._entity_offsets, self._entity_data,
             )  # fmt: skip
-            kernels.gather_sparse(item.order, item.starts, at, item.text_index, out["extra"])
+            if texts:
+                kernels.gather_sparse(*rows, item.text_index, self._text_index)
             if len(self._jurisdictions):
-                kernels.gather_sparse(item.order, item.starts, at, block.jurisdiction, out["jurisdiction"])
+                kernels.gather_sparse(*rows, block.jurisdiction, self._jurisdiction)
             at += np.diff(item.starts)
+        if not texts:
+            self._text_index[: begins[-1]] = -1
         return bases
 
     def _reserve(self, rows: int, entity_bytes: int) -> None:
         if rows > self._room or not self._columns:
             self._room = max(rows, 2 * self._room)
-            self._columns = {name: np.empty(self._room, dtype=dtype) for name, dtype in _COLUMNS.items()}
-            self._entity_offsets = np.empty(self._room + self._shards, dtype=np.int64)
-            self._extra_offsets = np.empty(self._room + 1, dtype=np.int64)
+            self._columns = {name: np.empty(_WIDEST * self._room, dtype=np.uint8) for name in OBSERVATION.names}
+            self._text_index = np.empty(self._room, dtype=np.int32)
+            self._jurisdiction = np.empty(self._room, dtype=np.int32)
+            self._entity_offsets = np.empty(self._room + self._shards, dtype=np.int32)
         if entity_bytes > len(self._entity_data):
             self._entity_data = np.empty(max(entity_bytes, 2 * len(self._entity_data)), dtype=np.uint8)
 
@@ -220,36 +229,33 @@ class FrameBuilder:
         for item in items:
             at += int(item.starts[shard + 1] - item.starts[shard])
             ends[item.block.key] = at
-        extra = self._measure(shard, first, end, text_offsets)
-        cuts = self._cuts(shard, first, end, extra)
+        cuts = self._cuts(shard, first, end, text_offsets)
         for start, stop in pairwise(cuts):
             spans = tuple(self._spans(ends, first, start, stop))
-            if len(cuts) > 2:
-                extra = self._measure(shard, start, stop, text_offsets)
-            batch = self._batch(shard, start, stop, base, extra, text, text_offsets)
-            yield Piece(shard, batch, spans, stop == end)
+            yield Piece(shard, self._batch(shard, start, stop, base, text, text_offsets), spans, stop == end)
 
     def _spans(self, ends: dict[RawKey, int], first: int, start: int, stop: int) -> Iterator[Span]:
         begin = first
         for key, end in ends.items():
             if begin < stop and end > start:
                 last = min(end, stop)
-                yield Span(key, int(self._columns["offset"][last - 1]), end <= stop)
+                yield Span(key, self._offset_of(last - 1), end <= stop)
             begin = end
 
-    def _measure(self, shard: int, start: int, stop: int, text_offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Offsets of the rows' extra texts, counted from `start`: int64[stop - start + 1]."""
-        out = self._extra_offsets[: stop - start + 1]
-        kernels.measure_texts(self._columns["extra"][start:stop], text_offsets, out)
-        return out
+    def _offset_of(self, row: int) -> int:
+        how = self._plan["offset"]
+        stored = self._columns["offset"][row * how.width : (row + 1) * how.width]
+        return how.base + int.from_bytes(stored.tobytes(), "little")
 
-    def _cuts(self, shard: int, first: int, end: int, extra: npt.NDArray[np.int64]) -> list[int]:
+    def _cuts(self, shard: int, first: int, end: int, text_offsets: npt.NDArray[np.int64]) -> list[int]:
         """Row numbers at which the shard's rows are cut: first, ..., end."""
         entity = self._entity_offsets[first + shard : end + shard + 1]
         rows = end - first
-        size = rows * FIXED_ROW_BYTES + int(entity[-1]) + int(extra[-1])
-        if rows <= self._max_rows and size <= self._max_bytes:
+        most = rows * FIXED_ROW_BYTES + int(entity[-1]) + int(text_offsets[-1])
+        if rows <= self._max_rows and most <= self._max_bytes:
             return [first, end]
+        extra = np.empty(rows + 1, dtype=np.int64)
+        kernels.measure_texts(self._text_index[first:end], text_offsets, extra)
         upto = np.arange(rows + 1) * FIXED_ROW_BYTES + entity + extra
         cuts = [0]
         while cuts[-1] < rows:
@@ -263,96 +269,219 @@ class FrameBuilder:
         start: int,
         stop: int,
         base: int,
-        extra_offsets: npt.NDArray[np.int64],
         text: npt.NDArray[np.uint8],
         text_offsets: npt.NDArray[np.int64],
     ) -> pa.RecordBatch:
-        column = self._columns
         rows = stop - start
-        arrays: dict[str, pa.Array] = {
-            name: pa.Array.from_buffers(
-                OBSERVATION.field(name).type, rows, [None, pa.py_buffer(column[name][start:stop])]
-            )
-            for name in _PLAIN
-        }
-        arrays["source"] = pa.DictionaryArray.from_buffers(
-            OBSERVATION.field("source").type, rows, [None, pa.py_buffer(column["source"][start:stop])], _SOURCE_NAMES
-        )
-        if len(self._jurisdictions):
-            arrays["jurisdiction"] = self._jurisdiction_coder.array(column["jurisdiction"][start:stop])
-        else:
-            arrays["jurisdiction"] = pa.nulls(rows, _CODED)
+        made: dict[str, tuple[pa.Field, pa.Array]] = {}
+        for name, how in self._plan.items():
+            field = numbers_field(OBSERVATION.field(name), how.width, how.base, how.scale)
+            size = field.type.bit_width // 8 if how.width else 0
+            data = pa.py_buffer(self._columns[name][start * size : stop * size])
+            made[name] = field, pa.Array.from_buffers(field.type, rows, [None, data]) if size else pa.nulls(rows)
+        field = OBSERVATION.field("source")
+        codes = [None, pa.py_buffer(self._columns["source"][start:stop])]
+        made["source"] = field, pa.DictionaryArray.from_buffers(field.type, rows, codes, _SOURCE_NAMES)
         for name, coder in self._coders.items():
-            arrays[name] = coder.array(column[name][start:stop])
+            field = OBSERVATION.field(name)
+            codes = [None, pa.py_buffer(self._columns[name][start * coder.width : stop * coder.width])]
+            made[name] = (
+                _coded(field, rows, coder.width, codes, coder.dictionary) if len(coder.found) else _none(field, rows)
+            )
+        field = OBSERVATION.field("jurisdiction")
+        if len(self._jurisdictions):
+            made["jurisdiction"] = field, self._jurisdiction_coder.array(self._jurisdiction[start:stop])
+        else:
+            made["jurisdiction"] = _none(field, rows)
         offsets = self._entity_offsets[start + shard : stop + shard + 1]
-        data = self._entity_data[base + int(offsets[0]) : base + int(offsets[-1])]
-        arrays["entity"] = _strings(rows, offsets, data)
-        arrays["extra"] = self._extra(column["extra"][start:stop], extra_offsets, text, text_offsets)
-        return pa.RecordBatch.from_arrays([arrays[name] for name in OBSERVATION.names], schema=OBSERVATION)
-
-    def _extra(
-        self,
-        index: npt.NDArray[np.int32],
-        offsets: npt.NDArray[np.int64],
-        text: npt.NDArray[np.uint8],
-        text_offsets: npt.NDArray[np.int64],
-    ) -> pa.Array:
-        if not offsets[-1]:
-            return pa.nulls(len(index), pa.utf8())
-        data = np.empty(int(offsets[-1]), dtype=np.uint8)
-        kernels.copy_texts(index, text, text_offsets, data)
-        bits = np.zeros((len(index) + 7) // 8, dtype=np.uint8)
-        missing = kernels.pack_present(index, bits)
-        return _strings(len(index), offsets, data, bits if missing else None, missing)
+        data = pa.py_buffer(self._entity_data[base : base + int(offsets[-1])])
+        made["entity"] = (
+            OBSERVATION.field("entity"),
+            pa.Array.from_buffers(pa.utf8(), rows, [None, pa.py_buffer(offsets), data]),
+        )
+        made["extra"] = _texts(OBSERVATION.field("extra"), self._text_index[start:stop], text, text_offsets)
+        ordered = [made[name] for name in OBSERVATION.names]
+        return pa.RecordBatch.from_arrays(
+            [column for _, column in ordered], schema=pa.schema([field for field, _ in ordered])
+        )
 
 
-_PLAIN = [name for name in _COLUMNS if name not in ("source", "kind", "unit", "device_type", "jurisdiction", "extra")]
+def _whole_numbers(block: Placed) -> dict[str, npt.NDArray[Any]]:
+    columns = block.columns
+    return {
+        "event_at": columns.event_at_ms,
+        "received_at": columns.received_at_ms,
+        "cell": block.cell,
+        "offset": columns.offset,
+        "quality": block.quality,
+        "lon_e7": block.lon_e7,
+        "lat_e7": block.lat_e7,
+    }
 
 
-class _Coder:
-    """Turns codes of a process-wide string table into a dictionary column that holds only the strings in use."""
+def _reals(block: Placed) -> dict[str, npt.NDArray[Any]]:
+    return {"value": block.columns.value, "confidence": block.columns.confidence}
+
+
+def _plan_of(blocks: Sequence[Placed], before: Mapping[str, _Numbers]) -> dict[str, _Numbers]:
+    """How wide the columns of numbers must be for all rows of these blocks; `before` is the plan of the last flush."""
+    ranges: dict[str, list[Range]] = {"partition": [(block.columns.partition,) * 2 for block in blocks]}
+    for block in blocks:
+        for name in ("event_at", "received_at", "cell", "quality"):
+            ranges.setdefault(name, []).append(kernels.range_of(_whole_numbers(block)[name]))
+        offset = block.columns.offset  # rising
+        ranges.setdefault("offset", []).append((int(offset[0]), int(offset[-1])))
+        low, high = kernels.range_of(block.flags)
+        ranges.setdefault("flags", []).append((low, high | _HALO if len(block.halo_row) else high))
+    plan = {}
+    for name, several in ranges.items():
+        low, high = int(min(low for low, _ in several)), int(max(high for _, high in several))
+        plan[name] = _Numbers(width_of(low, high), low)
+    for name in ("lon_e7", "lat_e7"):  # whatever they are, they fit into 32 bits from there on
+        plan[name] = _Numbers(4, NO_PLACE_E7)
+    for name in ("value", "confidence"):
+        plan[name] = _scaled([_reals(block)[name] for block in blocks], before.get(name))
+    return plan
+
+
+def _scaled(columns: Sequence[npt.NDArray[Any]], before: _Numbers | None) -> _Numbers:
+    """The scale that did last time is tried first: a failure is found late where most rows would do with a smaller."""
+    for scale in SCALES if before is None or not before.scale else (before.scale, *SCALES):
+        ranges = []
+        for values in columns:
+            exact, low, high = kernels.scaled_range(values, scale)
+            if not exact:
+                break
+            ranges.append((low, high))
+        else:
+            low, high = int(min(low for low, _ in ranges)), int(max(high for _, high in ranges))
+            return _Numbers(width_of(low, high), low, scale)
+    return _Numbers(_WIDEST)
+
+
+def _row_of(block: Placed, row: int) -> Placed:
+    """A block of one row of a block, without its copies for other shards."""
+    one = slice(row, row + 1)
+    columns = block.columns
+    extra = {0: columns.extra[row]} if row in columns.extra else {}
+    arrays = {
+        name: getattr(columns, name)[one]
+        for name in (
+            "event_at_ms", "received_at_ms", "offset", "kind", "unit", "device_type", "value", "confidence",
+            "quality", "datum", "lon", "lat",
+        )
+    }  # fmt: skip
+    return replace(
+        block,
+        columns=replace(columns, n=1, extra=extra, entity_offsets=columns.entity_offsets[row : row + 2], **arrays),
+        cell=block.cell[one], lon_e7=block.lon_e7[one], lat_e7=block.lat_e7[one], flags=block.flags[one],
+        quality=block.quality[one], shard=block.shard[one], jurisdiction=block.jurisdiction[one],
+        halo_row=_NO_INDEX, halo_shard=_NO_INDEX,
+    )  # fmt: skip
+
+
+def _none(field: pa.Field, rows: int) -> tuple[pa.Field, pa.Array]:
+    return pa.field(field.name, pa.null()), pa.nulls(rows)
+
+
+def _coded(
+    field: pa.Field, rows: int, width: int, buffers: list[pa.Buffer | None], words: pa.Array
+) -> tuple[pa.Field, pa.Array]:
+    kind = codes_type(width)
+    return field.with_type(kind), pa.DictionaryArray.from_buffers(kind, rows, buffers, words)
+
+
+def _texts(
+    field: pa.Field, index: npt.NDArray[np.int32], text: npt.NDArray[np.uint8], text_offsets: npt.NDArray[np.int64]
+) -> tuple[pa.Field, pa.Array]:
+    """A column of texts that few rows have: each is a word of the dictionary, and behind them a null for the rest."""
+    there = np.flatnonzero(index >= 0)
+    count = len(there)
+    if not count:
+        return _none(field, len(index))
+    chosen = index[there]
+    offsets = np.empty(count + 1, dtype=np.int64)
+    kernels.measure_texts(chosen, text_offsets, offsets)
+    data = np.empty(int(offsets[-1]), dtype=np.uint8)
+    kernels.copy_texts(chosen, text, text_offsets, data)
+    starts = np.append(offsets, offsets[-1]).astype(np.int32)
+    valid = np.packbits(np.arange(count + 1) < count, bitorder="little")
+    words = pa.Array.from_buffers(
+        pa.utf8(), count + 1, [pa.py_buffer(valid), pa.py_buffer(starts), pa.py_buffer(data)], 1
+    )
+    width = codes_width(count + 1)
+    codes = np.full(len(index), count, dtype=_CODE_DTYPES[width])
+    codes[there] = np.arange(count)
+    return _coded(field, len(index), width, [None, pa.py_buffer(codes)], words)
+
+
+_CODE_DTYPES: Final = {1: np.uint8, 2: np.uint16, 4: np.int32}
+
+
+class _Codes:
+    """What it takes to see which codes of a process-wide string table are in use."""
 
     def __init__(self, table: StringTable) -> None:
         self._table = table
-        self._generation = table.generation
         self._stamp = 0
         self._seen = np.zeros(0, dtype=np.int64)
-        self._number_of = np.zeros(0, dtype=np.int32)
+        self.number_of = np.zeros(1, dtype=np.int32)
         self._found = np.zeros(0, dtype=np.int32)
-        self._dictionaries: dict[bytes, pa.Array] = {}
 
-    def array(self, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-        """The column for `codes` (-1 is null), which are overwritten."""
+    def _collect(self, columns: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int32], bool]:
+        """The codes in these columns, rising, and whether any row has none (-1)."""
+        table = self._table
+        if len(table) > len(self._seen):
+            room = max(64, 2 * len(table))
+            self._seen = np.zeros(room, dtype=np.int64)
+            self.number_of = np.zeros(room + 1, dtype=np.int32)
+            self._found = np.zeros(room, dtype=np.int32)
+        self._stamp += 1
+        count, missing = 0, False
+        for codes in columns:
+            count, some_missing = kernels.collect_codes(codes, self._seen, self._stamp, self._found, count)
+            missing |= some_missing
+        return np.sort(self._found[:count]), missing
+
+
+class _Coder(_Codes):
+    """Numbers the codes that are in use in a flush; its frames get a dictionary of these alone."""
+
+    def __init__(self, table: StringTable) -> None:
+        super().__init__(table)
+        self._generation = table.generation
+        self._dictionaries: dict[tuple[bytes, bool], pa.Array] = {}
+        self.found = np.zeros(0, dtype=np.int32)
+        self.width = 1
+        self.dictionary = pa.array([], pa.utf8())
+
+    def number(self, columns: Sequence[npt.NDArray[np.int32]]) -> None:
+        """Number the codes in these columns: `number_of[code + 1]`; -1, if there, comes last and is a null."""
+        self.found, missing = self._collect(columns)
+        count = len(self.found)
+        self.number_of[self.found + 1] = np.arange(count)
+        self.number_of[0] = count
+        self.width = codes_width(count + missing)
+        self.dictionary = self._dictionary(missing)
+
+    def _dictionary(self, missing: bool) -> pa.Array:
         table = self._table
         if table.generation != self._generation:
             self._generation = table.generation
             self._dictionaries.clear()
-        if len(table) > len(self._seen):
-            room = max(64, 2 * len(table))
-            self._seen = np.zeros(room, dtype=np.int64)
-            self._number_of = np.zeros(room, dtype=np.int32)
-            self._found = np.zeros(room, dtype=np.int32)
-        self._stamp += 1
-        count = kernels.collect_codes(codes, self._seen, self._stamp, self._found)
-        found = np.sort(self._found[:count])
-        bits = np.zeros((len(codes) + 7) // 8, dtype=np.uint8)
-        missing = kernels.renumber(codes, found, self._number_of, bits)
-        buffers = [pa.py_buffer(bits) if missing else None, pa.py_buffer(codes)]
-        return pa.DictionaryArray.from_buffers(_CODED, len(codes), buffers, self._dictionary(found), missing)
-
-    def _dictionary(self, found: npt.NDArray[np.int32]) -> pa.Array:
-        key = found.tobytes()
+        key = self.found.tobytes(), missing
         dictionary = self._dictionaries.get(key)
         if dictionary is None:
-            values = self._table.values
-            dictionary = pa.array([values[code] for code in found], pa.utf8())
+            values = table.values
+            words = [values[code] for code in self.found.tolist()]
+            dictionary = pa.array([*words, None] if missing else words, pa.utf8())
             if len(self._dictionaries) >= 256:  # as many mixtures as one keeps seeing; then start anew
                 self._dictionaries.clear()
             self._dictionaries[key] = dictionary
         return dictionary
 
 
-class _CityCoder(_Coder):
+class _CityCoder(_Codes):
     """For the codes of a city's jurisdictions: hundreds or thousands, always the same, in a mixture of its own in every
     frame.
 
@@ -364,13 +493,16 @@ class _CityCoder(_Coder):
         super().__init__(table)
         self._all = pa.array([], pa.utf8())
 
-    def _dictionary(self, found: npt.NDArray[np.int32]) -> pa.Array:
+    def array(self, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+        """The column for `codes` (-1 is null), which are overwritten."""
+        found, _ = self._collect([codes])
+        bits = np.zeros((len(codes) + 7) // 8, dtype=np.uint8)
+        missing = kernels.renumber(codes, found, self.number_of, bits)
+        buffers = [pa.py_buffer(bits) if missing else None, pa.py_buffer(codes)]
         if len(self._all) != len(self._table):
             self._all = pa.array(self._table.values, pa.utf8())
-        return self._all.take(pa.array(found))
-
-
-_CODED = pa.dictionary(pa.int32(), pa.utf8())
+        kind = OBSERVATION.field("jurisdiction").type
+        return pa.DictionaryArray.from_buffers(kind, len(codes), buffers, self._all.take(pa.array(found)), missing)
 
 
 def _join(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -378,15 +510,3 @@ def _join(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=offsets[1:])
     return np.frombuffer(bytearray().join(texts), dtype=np.uint8), offsets
-
-
-def _strings(
-    rows: int,
-    offsets: npt.NDArray[np.int64],
-    data: npt.NDArray[np.uint8],
-    bits: npt.NDArray[np.uint8] | None = None,
-    missing: int = 0,
-) -> pa.Array:
-    narrow = (offsets - offsets[0]).astype(np.int32)
-    valid = None if bits is None else pa.py_buffer(bits)
-    return pa.Array.from_buffers(pa.utf8(), rows, [valid, pa.py_buffer(narrow), pa.py_buffer(data)], missing)

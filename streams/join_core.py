@@ -10,36 +10,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.contract import NO_DATA, Detector
 from detectors.features import Aggregate
 from detectors.hysteresis import ACTIONS
 from schemas.alert import Alert, make_alert_id
-from schemas.observation import Flag, FrameHeader, decode_frame
+from schemas.observation import FrameHeader, decode_packed
 from schemas.sources import Source
 from streams.alert_places import place_at
 from streams.cell_view import pointer_parts
+from streams.frame_columns import WITH_ENTITIES, WITHOUT_ENTITIES, FrameRows
 from streams.judging import Judges, Told
 from streams.raw_progress import RawKey, RawProgress
 from streams.retired import Retired
 from streams.slots import Slots
-from streams.tracks import GroupPlan, IntArray
-from streams.windows import FrameRows, WindowGroup
+from streams.tracks import GroupPlan
+from streams.windows import WindowGroup
 from topology.grid import Grid
-from topology.jit import kernel
 from topology.jurisdictions import Jurisdictions
-
-NOT_JOINED: Final = int(Flag.LATE | Flag.UNPLACED)
-HALO: Final = int(Flag.HALO)
-# read-only, as the arrays of a frame are: another kind of array would make the kernels be compiled once more
-_NO_TEXT: Final = np.frombuffer(b"\0", dtype=np.uint8)
-_NO_OFFSETS: Final = np.frombuffer(b"\0\0\0\0", dtype=np.int32)
 
 
 class JoinSettings(BaseModel):
@@ -83,7 +75,8 @@ class JoinShard:
         self.jurisdictions = Jurisdictions.empty(grid) if jurisdictions is None else jurisdictions
         self._settings = settings
         self._topics = {source: source.topic for source in Source} | dict(topics or {})
-        self._counts_entities = any(f.aggregate is Aggregate.DISTINCT for d in detectors for f in d.features)
+        counts_entities = any(f.aggregate is Aggregate.DISTINCT for d in detectors for f in d.features)
+        self._reads = WITH_ENTITIES if counts_entities else WITHOUT_ENTITIES
         self._raw_partitions = tuple(raw_partitions)
         self._by_width: dict[int, list[Detector[Any]]] = defaultdict(list)
         for detector in detectors:
@@ -109,10 +102,10 @@ class JoinShard:
 
     def process(self, frame: bytes | memoryview) -> list[Alert]:
         """Take in one frame and return the alerts that it brings about; FrameError when it is none."""
-        header, batch = decode_frame(frame)
+        header, batch = decode_packed(frame, self._reads)
         self.arrived_ms = max(self.arrived_ms, *(cover.arrived_ms for cover in header.covers), 0)
-        if batch.num_rows:
-            self._add(header, batch)
+        if batch is not None:
+            self._add(header, FrameRows(batch))
         for cover in header.covers:
             self.progress.apply(cover)
         return self._judge_all()
@@ -122,58 +115,22 @@ class JoinShard:
         counts, self._counts = self._counts, Counts()
         return counts
 
-    def _add(self, header: FrameHeader, batch: pa.RecordBatch) -> None:
-        source, source_names = _codes(batch.column("source"))
-        kind, kind_names = _codes(batch.column("kind"))
-        sources = np.array([int(Source.of_topic(name)) for name in source_names], dtype=np.int64)
-        partition = batch.column("partition").to_numpy()
-        offset = batch.column("offset").to_numpy()
-        cells = batch.column("cell").to_numpy()
-        use = np.empty(len(cells), dtype=np.bool_)
-        halo = np.empty(len(cells), dtype=np.bool_)
-        _choose(cells, batch.column("flags").to_numpy(), use, halo)
-        self._drop_covered(header, sources, source, partition, offset, use)
-        entity_offsets, entity_data = _NO_OFFSETS, _NO_TEXT
-        if self._counts_entities:
-            entity_offsets, entity_data = _strings(batch.column("entity"))
-        rows = FrameRows(
-            use=use,
-            halo=halo,
-            cells=cells,
-            source=source,
-            kind=kind,
-            partition=partition,
-            offset=offset,
-            event_at_ms=batch.column("event_at").view(pa.int64()).to_numpy(),
-            value=batch.column("value").to_numpy(),
-            confidence=batch.column("confidence").to_numpy(),
-            quality=batch.column("quality").to_numpy(),
-            sources=sources,
-            kind_names=kind_names,
-            entity_offsets=entity_offsets,
-            entity_data=entity_data,
-        )
+    def _add(self, header: FrameHeader, rows: FrameRows) -> None:
+        self._drop_covered(header, rows)
         late = [group.add(rows) for group in self.groups.values()]
         for index in np.unique(np.concatenate(late)) if late else ():
-            self._counts.late[source_names[source[index]]] += 1
-        self._counts.joined += int(np.count_nonzero(use))
+            self._counts.late[rows.source_names[rows.number("source", index)]] += 1
+        self._counts.joined += int(np.count_nonzero(rows.use))
 
-    def _drop_covered(
-        self,
-        header: FrameHeader,
-        sources: IntArray,
-        source: npt.NDArray[Any],
-        partition: IntArray,
-        offset: IntArray,
-        use: npt.NDArray[np.bool_],
-    ) -> None:
-        """Take rows out of `use` whose raw offset came before; `source` are positions in `sources`."""
+    def _drop_covered(self, header: FrameHeader, rows: FrameRows) -> None:
+        """Take rows out of `use` whose raw offset came before."""
         for cover in header.covers:
             coverage = self.progress.coverage((cover.source, cover.partition))
             if coverage.overlaps(cover.first, cover.last):
-                index = np.flatnonzero((sources[source] == cover.source) & (partition == cover.partition))
-                again = index[coverage.mask(offset[index])]
-                use[again] = False
+                of_source = rows.sources[rows.numbers("source")] == cover.source
+                index = np.flatnonzero(of_source & (rows.numbers("partition") == cover.partition))
+                again = index[coverage.mask(rows.numbers("offset")[index])]
+                rows.use[again] = False
                 self._counts.duplicate += len(again)
 
     # --- time ------------------------------------------------------------------------------------------------------
@@ -244,24 +201,3 @@ class JoinShard:
     def _record_name(self, pointer: int) -> str:
         source, partition, offset = pointer_parts(pointer)
         return f"{self._topics[Source(source)]}:{partition}:{offset}"
-
-
-def _codes(column: pa.DictionaryArray) -> tuple[npt.NDArray[Any], list[str]]:
-    return column.indices.to_numpy(), column.dictionary.to_pylist()
-
-
-@kernel
-def _choose(
-    cells: IntArray, flags: npt.NDArray[np.uint16], use: npt.NDArray[np.bool_], halo: npt.NDArray[np.bool_]
-) -> None:
-    """Which rows are joined, and which are halo."""
-    for i in range(cells.shape[0]):
-        use[i] = (flags[i] & NOT_JOINED) == 0 and cells[i] >= 0
-        halo[i] = (flags[i] & HALO) != 0
-
-
-def _strings(column: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """A column's offsets and bytes, without copying."""
-    _, offsets, data = column.buffers()
-    starts = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
-    return starts, np.frombuffer(data, dtype=np.uint8) if data is not None and len(data) else _NO_TEXT

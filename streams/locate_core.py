@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.dead_letter import DeadLetter
-from schemas.observation import Cover, FrameHeader, encode_frame, write_frame
+from schemas.observation import Cover, FrameHeader, write_frame
 from schemas.sources import Source
 from streams.buffers import Buffers
 from streams.columns import Columns
@@ -259,7 +259,7 @@ class Locator:
             )
             header = FrameHeader(shard=int(placed.shard[row]), covers=[cover])
             batch = self._builder.single(placed, row)
-            found.append(UrgentTicket(columns.entity(row).encode(), encode_frame(header, batch)))
+            found.append(UrgentTicket(columns.entity(row).encode(), bytes(write_frame(header, batch))))
         return found
 
     def _is_urgent(self, category: str, extra: bytes | None) -> bool:

@@ -13,6 +13,21 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from streams.frame_columns import (
+    CELL,
+    CONFIDENCE,
+    EVENT_AT,
+    FLAGS,
+    HALO,
+    KIND,
+    OFFSET,
+    PARTITION,
+    QUALITY,
+    SOURCE,
+    VALUE,
+    real_number,
+    whole_number,
+)
 from streams.reals import load_real, store_int, store_real
 from streams.tracks import (
     CODE,
@@ -167,17 +182,8 @@ def _begin_row(row_at: int, track: int, tracks: IntArray, ops: IntArray) -> None
 def take_rows(
     begin: int,
     use: npt.NDArray[np.bool_],
-    halo: npt.NDArray[np.bool_],
-    cells: IntArray,
-    source: npt.NDArray[np.int8],
-    kind: npt.NDArray[np.int32],
+    columns: IntArray,
     kind_count: int,
-    partition: npt.NDArray[np.int32],
-    offset: IntArray,
-    event_at_ms: IntArray,
-    values: FloatArray,
-    confidences: npt.NDArray[np.float32],
-    qualities: npt.NDArray[np.uint8],
     sources: IntArray,
     entity_offsets: npt.NDArray[np.int32],
     entity_data: npt.NDArray[np.uint8],
@@ -196,6 +202,7 @@ def take_rows(
     late: npt.NDArray[np.int64],
 ) -> tuple[int, int, int]:
     """Take the rows from `begin` on that have `use` set; (row, what, which) says where and for what it stopped.
+    `columns` is the table of FrameRows.
 
     `row_first`/`row_count` by kind (source and kind of the frame) give the part of `members` with the tracks that such
     a row may belong to, so a hundred rules on other kinds cost a row nothing. Open buckets: `starts` int64[b] and
@@ -203,15 +210,16 @@ def take_rows(
     greatest pointer (for MIN and MAX that of the extreme), so it does not depend on arrival order either.
     """
     block = 0
-    for i in range(begin, cells.shape[0]):
+    for i in range(begin, use.shape[0]):
         if not use[i]:
             continue
-        number = source[i] * kind_count + kind[i]
+        source = whole_number(columns, SOURCE, i)
+        number = source * kind_count + whole_number(columns, KIND, i)
         first = row_first[number]
         last = first + row_count[number]
         if first == last:
             continue
-        at_ms = event_at_ms[i]
+        at_ms = whole_number(columns, EVENT_AT, i)
         start = at_ms - at_ms % bucket_ms
         if start < closed_until_ms:
             late[0] += 1
@@ -223,21 +231,23 @@ def take_rows(
                 block += 1
             if block == starts.shape[0]:
                 return i, NEEDS_BLOCK, start
-        cell = cells[i]
-        value = values[i] + 0.0  # -0.0 becomes 0.0: they are equal, and must read equal
+        cell = whole_number(columns, CELL, i)
+        value = real_number(columns, VALUE, i) + 0.0  # -0.0 becomes 0.0: they are equal, and must read equal
+        confidence = np.float32(real_number(columns, CONFIDENCE, i))
+        quality = whole_number(columns, QUALITY, i)
         for member in range(first, last):
             track = members[member]
             ranks[member] = -1
             if not (bounds[track, 0] <= value < bounds[track, 1]):
                 continue
-            if confidences[i] < bounds[track, 2] or qualities[i] > bounds[track, 3]:
+            if confidence < bounds[track, 2] or quality > bounds[track, 3]:
                 continue
             rank = find_rank(tracks[track, TABLE_AT], tracks[track, MASK], cell)
             if rank < 0:
                 rank = tracks[track, COUNT]
                 if rank >= tracks[track, ROOM]:
                     return i, NEEDS_ROOM, track
-                slot = _slot_of(slots, cell, halo[i])
+                slot = _slot_of(slots, cell, (whole_number(columns, FLAGS, i) & HALO) != 0)
                 if slot < 0:
                     return i, NEEDS_SLOTS, 0
                 put_rank(tracks[track, TABLE_AT], tracks[track, MASK], cell, rank)
@@ -246,7 +256,7 @@ def take_rows(
             if blocks[block, track, ROWS_AT] == 0:
                 return i, NEEDS_ROWS, block * tracks.shape[0] + track
             ranks[member] = rank
-        pointer = make_pointer(sources[source[i]], partition[i], offset[i])
+        pointer = make_pointer(sources[source], whole_number(columns, PARTITION, i), whole_number(columns, OFFSET, i))
         for member in range(first, last):
             rank = ranks[member]
             if rank < 0:
@@ -305,4 +315,4 @@ def take_rows(
                     proves = True
                 if ops[op, EVIDENCE_WORD] > 0 and (better or (proves and pointer > load_int(evidence_at))):
                     store_int(evidence_at, pointer)
-    return cells.shape[0], DONE, 0
+    return use.shape[0], DONE, 0

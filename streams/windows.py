@@ -8,13 +8,13 @@ no window needs it any more.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from streams import row_kernels, window_kernels
+from streams.frame_columns import FrameRows
 from streams.row_kernels import RANKS_AT, ROWS_AT, TOUCHED
 from streams.sealed import Sealed, seal
 from streams.slots import Slots, grown, table_of
@@ -37,32 +37,6 @@ _FIRST_ROOM: Final = 256
 _NO_CELLS: Final = table_of(1)
 _SPARE: Final = 2  # rooms of ended buckets that a track keeps for the next ones
 _LARGE: Final = 65_536  # ranks; up to here a track's room is doubled
-_NO_TEXT: Final = np.empty(0, dtype=np.uint8)
-
-
-@dataclass(slots=True)
-class FrameRows:
-    """What the windows need of a frame's rows, as arrays of one length; `use` says which rows are joined.
-
-    `source` and `kind` are the frame's own codes: `sources` leads to the number of a source, `kind_names` to a kind.
-    `entity_offsets` and `entity_data` hold the rows' entity ids.
-    """
-
-    use: npt.NDArray[np.bool_]
-    halo: npt.NDArray[np.bool_]
-    cells: IntArray
-    source: npt.NDArray[np.int8]
-    kind: npt.NDArray[np.int32]
-    partition: npt.NDArray[np.int32]
-    offset: IntArray
-    event_at_ms: IntArray
-    value: FloatArray
-    confidence: npt.NDArray[np.float32]
-    quality: npt.NDArray[np.uint8]
-    sources: IntArray
-    kind_names: list[str]
-    entity_offsets: npt.NDArray[np.int32]
-    entity_data: npt.NDArray[np.uint8]
 
 
 class Place:
@@ -144,7 +118,7 @@ class WindowGroup:
         first, count, members = self._members(rows)
         if not len(members):
             return np.empty(0, dtype=np.int64)
-        late = np.zeros(len(rows.cells) + 1, dtype=np.int64)
+        late = np.zeros(rows.count + 1, dtype=np.int64)
         ranks = np.empty(len(members), dtype=np.int64)
         closed_until_ms = -1 if self.closed_until_ms is None else self.closed_until_ms
         row, what, which = 0, row_kernels.NEEDS_ROWS, -1
@@ -153,9 +127,8 @@ class WindowGroup:
             starts = np.array([bucket.start_ms for bucket in buckets], dtype=np.int64)
             blocks = np.array([bucket.table for bucket in buckets]).reshape(-1, len(self.plan.tracks), 3)
             row, what, which = row_kernels.take_rows(
-                row, rows.use, rows.halo, rows.cells, rows.source, rows.kind, len(rows.kind_names), rows.partition,
-                rows.offset, rows.event_at_ms, rows.value, rows.confidence, rows.quality, rows.sources,
-                rows.entity_offsets, rows.entity_data, first, count, members, self.plan.bucket_ms, closed_until_ms,
+                row, rows.use, rows.table, len(rows.kind_names), rows.sources, rows.entity_offsets, rows.entity_data,
+                first, count, members, self.plan.bucket_ms, closed_until_ms,
                 self.tracks, self._bounds, self.ops, self._slots.header, starts, blocks, ranks, late,
             )  # fmt: skip
             for bucket, table in zip(buckets, blocks, strict=True):

@@ -23,6 +23,7 @@ from schemas.observation import (
     Flag,
     FrameHeader,
     decode_frame,
+    decode_packed,
     empty_batch,
     encode_frame,
 )
@@ -94,13 +95,21 @@ def test_equal_frames_are_equal_bytes() -> None:
     assert encode_frame(FRAME_HEADER, batch_of(5)) == encode_frame(FRAME_HEADER, batch_of(5))
 
 
-def test_decoding_copies_no_row() -> None:
+def test_reading_some_narrow_columns_copies_no_row() -> None:
     frame = encode_frame(FRAME_HEADER, batch_of(10_000))
     before = pa.total_allocated_bytes()
-    _, batch = decode_frame(frame)
+    _, batch = decode_packed(frame, ["value", "offset"])
+    assert batch is not None
     assert pa.total_allocated_bytes() - before < 4096
     start = pa.py_buffer(frame).address
-    assert start <= batch.column("value").buffers()[1].address < start + len(frame)
+    for column in batch.columns:
+        assert start <= column.buffers()[1].address < start + len(frame)
+    assert [str(field.type) for field in batch.schema] == ["double", "uint16"]
+
+
+def test_a_frame_takes_much_less_than_its_columns() -> None:
+    batch = batch_of(10_000)
+    assert len(encode_frame(FRAME_HEADER, batch)) < batch.nbytes / 2
 
 
 def test_any_buffer_is_read_like_bytes() -> None:
@@ -142,12 +151,17 @@ def stream_of(schema: pa.Schema, *batches: pa.RecordBatch) -> bytes:
     return content
 
 
+def header_of(version: int) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(FRAME_HEADER, version=version))
+
+
 def test_other_arrow_streams_are_refused_with_the_difference() -> None:
-    with pytest.raises(FrameError, match=r"expected event_at, .*; got a"):
-        decode_frame(stream_of(pa.schema([("a", pa.int8())])))
+    for version in (1, 2, 3):
+        with pytest.raises(FrameError, match=rf"version {version}: expected event_at, .*; got a"):
+            decode_frame(stream_of(pa.schema([("a", pa.int8())], {HEADER_KEY: header_of(version)})))
     wider = OBSERVATION.set(8, pa.field("value", pa.float32(), nullable=False))
     with pytest.raises(FrameError, match="expected value: double not null, got value: float not null"):
-        decode_frame(stream_of(wider))
+        decode_frame(stream_of(wider.with_metadata({HEADER_KEY: header_of(2)})))
     with pytest.raises(FrameError, match="no 'tongguan' header"):
         decode_frame(stream_of(OBSERVATION, batch_of(1)))
 
@@ -161,10 +175,20 @@ def test_an_unreadable_header_is_refused(header: bytes) -> None:
 
 
 def test_a_frame_of_another_version_is_refused() -> None:
-    for version in (1, 3):
-        header = msgspec.json.encode(msgspec.structs.replace(FRAME_HEADER, version=version))
-        with pytest.raises(FrameError, match=f"frame version {version}, this program reads 1 and 2"):
-            decode_frame(stream_of(OBSERVATION.with_metadata({HEADER_KEY: header})))
+    for version in (0, 4):
+        with pytest.raises(FrameError, match=f"frame version {version}, this program reads 1, 2 and 3"):
+            decode_frame(stream_of(OBSERVATION.with_metadata({HEADER_KEY: header_of(version)})))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 50])
+def test_a_frame_of_version_2_is_read_as_it_was(rows: int) -> None:
+    """Columns at full width, and all of them in a header frame, too."""
+    schema = OBSERVATION.with_metadata({HEADER_KEY: header_of(2)})
+    batch = batch_of(rows)
+    found, read = decode_frame(stream_of(schema, *([batch.replace_schema_metadata(schema.metadata)] if rows else [])))
+    assert found == msgspec.structs.replace(FRAME_HEADER, version=2)
+    assert read.schema.equals(OBSERVATION, check_metadata=True)
+    assert repr(read.to_pylist()) == repr(batch.to_pylist())
 
 
 def test_a_frame_from_before_jurisdictions_is_read_without_any() -> None:
@@ -179,7 +203,7 @@ def test_a_frame_from_before_jurisdictions_is_read_without_any() -> None:
 
 
 def test_a_frame_with_two_batches_is_refused() -> None:
-    schema = OBSERVATION.with_metadata({HEADER_KEY: msgspec.json.encode(FRAME_HEADER)})
+    schema = OBSERVATION.with_metadata({HEADER_KEY: header_of(2)})
     with pytest.raises(FrameError, match="expected one batch"):
         decode_frame(stream_of(schema, batch_of(1), batch_of(1)))
 

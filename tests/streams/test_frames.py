@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.observation import OBSERVATION, Flag, FrameHeader, decode_frame, encode_frame
+from schemas.observation import OBSERVATION, Flag, FrameHeader, decode_frame, write_frame
+from schemas.packed import unpack
 from schemas.sources import Source
 from streams.frames import FrameBuilder, Piece
 from streams.locate_settings import LocateSettings
@@ -40,7 +41,7 @@ def build(
 def read(builder: FrameBuilder, placed: Sequence[Placed]) -> list[Read]:
     frames = []
     for piece in builder.build(placed):
-        header, batch = decode_frame(encode_frame(FrameHeader(shard=piece.shard, covers=[]), piece.batch))
+        header, batch = decode_frame(write_frame(FrameHeader(shard=piece.shard, covers=[]), piece.batch))
         frames.append((header.shard, batch, piece))
     return frames
 
@@ -187,7 +188,7 @@ def test_a_single_row_looks_as_it_does_in_its_frame(row: int) -> None:
     placer = tables.placer(LocateSettings())
     placed, _, _ = placer.place(tables.columns(rows, source=Source.TICKETS), WatermarkState())
     builder = FrameBuilder(SHARDS.count, tables.kinds, tables.units, tables.device_types)
-    alone = builder.single(placed, row).to_pylist()
+    alone = unpack(builder.single(placed, row), OBSERVATION).to_pylist()
     everything = [r for _, batch, _ in read(builder, [placed]) for r in batch.to_pylist()]
     assert alone == [r for r in everything if r["offset"] == row]
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from schemas.observation import NO_CELL, NO_PLACE_E7, Flag, FrameHeader, decode_frame, encode_frame
+from schemas.observation import NO_CELL, NO_PLACE_E7, Flag, FrameHeader, decode_frame, write_frame
 from schemas.sources import Source
 from streams.frames import FrameBuilder
 from streams.locate_settings import LocateSettings
@@ -101,7 +101,7 @@ def test_frames_and_halo_copies_carry_the_jurisdiction_with_only_the_codes_they_
     )
     copies = 0
     for piece in builder.build([placed]):
-        _, batch = decode_frame(encode_frame(FrameHeader(shard=piece.shard, covers=[]), piece.batch))
+        _, batch = decode_frame(write_frame(FrameHeader(shard=piece.shard, covers=[]), piece.batch))
         for row in batch.to_pylist():
             own = rows[row["offset"]]
             assert row["jurisdiction"] == AREAS.code_at(own.lon, own.lat, T0)
