@@ -89,6 +89,9 @@ class ShardRun(Generic[C]):
     next_offset: int | None = None  # None: not restored yet
     catching_up: bool = False  # reading again what lies between the snapshot and the first event
     alive: bool = True  # False once the shard is another's: nothing is told, stored or acknowledged any more
+    sound: bool = (
+        True  # False once taking a message in was interrupted: the state holds half of it, or more than was told
+    )
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # a snapshot must not see half of a message's effects
     unacked: list[Event] = field(default_factory=list)
     unsent: list[Awaitable[Any]] = field(default_factory=list)
@@ -188,7 +191,7 @@ class ShardRunner(Generic[C]):
     async def _close(self, run: ShardRun[C]) -> None:
         async with run.busy:
             await self._written(run)
-            if run.alive and run.unacked:
+            if run.alive and run.sound and run.unacked:
                 await self._begin_snapshot(run)
                 await self._written(run)
 
@@ -228,15 +231,17 @@ class ShardRunner(Generic[C]):
             )
 
     async def _take(self, run: ShardRun[C], payload: bytes, offset: int) -> None:
+        sound, run.sound = run.sound, False
         outgoing = run.work.take(payload, offset)
         run.next_offset = offset + 1
         for topic, value, key in outgoing:
             run.unsent.append(await self._sender.send(topic, value, key))
+        run.sound = sound
 
     # --- snapshots -------------------------------------------------------------------------------------------------
 
     async def _snapshot_when_due(self, run: ShardRun[C]) -> None:
-        if not run.alive:
+        if not (run.alive and run.sound):
             return
         self._see_to_writing(run)
         age_s = time.monotonic() - run.written_at

@@ -102,6 +102,42 @@ async def test_events_of_a_snapshot_of_no_use_are_acknowledged_with_the_next() -
     assert all(event.acked for event in events)
 
 
+class Telling(Work):
+    """Of each message something follows."""
+
+    def take(self, payload: bytes, offset: int) -> Sequence[Outgoing]:
+        super().take(payload, offset)
+        if payload == b"a bug":
+            raise ZeroDivisionError
+        return [Outgoing("told", payload, b"")]
+
+
+class Away(Sent):
+    """A producer that takes the first message only."""
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> Any:
+        if value == b"0":
+            return await super().send(topic, value, key)
+        raise OSError("the buffer is full")
+
+
+@pytest.mark.parametrize(("sender", "payload"), [(Away(), b"1"), (Sent(), b"a bug")])
+async def test_a_message_that_was_taken_in_halfway_is_in_no_snapshot(sender: Sent, payload: bytes) -> None:
+    """The orderly stop after such an error wrote one all the same: what followed from the message was never told."""
+    work = Telling()
+    runner: ShardRunner[Any] = ShardRunner(
+        TOPIC, lambda _: work, sender=sender, log_=await log_of(2), snapshot_every_s=1e9
+    )
+    events = Event(TOPIC, b"0", 0), Event(TOPIC, payload, 1)
+    await runner.handle(events[0])
+    with pytest.raises((OSError, ZeroDivisionError)):
+        await runner.handle(events[1])
+    await runner.snapshot_due()
+    await runner.close()
+    assert work.written == 0
+    assert not any(event.acked for event in events)
+
+
 class SlowCopy(Work):
     """Whose capture takes until it is let go."""
 
