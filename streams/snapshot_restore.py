@@ -194,7 +194,10 @@ def _restore_sealed(group: WindowGroup, part: SealedPart) -> bool:
     new_heads[:, EVIDENCE_AT] = -1
     new_columns = np.zeros((group.plan.lane_count, LANE_COLUMNS), dtype=np.int64)
     cited = np.zeros(0, dtype=np.int64)  # where layouts differ: all evidence, anew
-    same = [_layout_of(group, layout) == layout for layout in part.layouts]
+    # a track that has no rows in this bucket has no lanes there either, whatever detectors there are
+    same = [
+        not head[ROWS] or _layout_of(group, layout) == layout for layout, head in zip(part.layouts, heads, strict=True)
+    ]
     first = 0
     for layout, head in zip(part.layouts, heads, strict=True):
         track = track_of(group, layout)

@@ -108,6 +108,17 @@ async def test_a_snapshot_holds_only_what_has_changed() -> None:
     assert [bundle.kind for bundle in second.bundles] == ["state"]
 
 
+async def test_an_owner_that_restored_a_snapshot_goes_on_with_it() -> None:
+    """Buckets in which a track has no rows were taken for those of other detectors, and all was written anew."""
+    log, shard = MemoryLog(), make_shard()
+    snapshots = make_snapshots(log)
+    run(shard, frames()[: len(frames()) // 2])
+    await snapshots.write(snapshots.capture(shard, 1))
+    again, theirs = await restored(log)
+    captured = theirs.capture(again, 1)
+    assert not captured.whole and [bundle.kind for bundle in captured.bundles] == ["state"]
+
+
 async def test_what_no_manifest_names_is_deleted_and_the_rest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots_module, "DELETE_EVERY", 1)
     monkeypatch.setattr(snapshots_module, "REWRITE_EVERY", 4)
