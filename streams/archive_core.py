@@ -125,7 +125,7 @@ class Frame:
     """One message of `observations`. `letter` stands for a message that is no frame."""
 
     offset: int
-    size: int  # bytes on Kafka
+    size: int  # bytes in memory; a frame is packed on Kafka, and unpacked here
     header: FrameHeader | None = None
     batch: pa.RecordBatch | None = None
     letter: DeadLetter | None = None
@@ -152,7 +152,7 @@ def open_frame(topic: str, partition: int, offset: int, payload: bytes | None, t
             received_at_ms=timestamp_ms,
         )
         return Frame(offset, len(payload or b""), letter=letter)
-    return Frame(offset, len(payload or b""), header, batch)
+    return Frame(offset, max(len(payload or b""), batch.nbytes if batch is not None else 0), header, batch)
 
 
 class Rows(NamedTuple):

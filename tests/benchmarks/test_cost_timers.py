@@ -101,7 +101,12 @@ def test_the_sections_say_their_figures() -> None:
     assert "| 2,000,012 | 2 | 1,100,000 (1,000,000–1,200,000) | 1,100,000 (1,100,000–1,100,000) |" in text
     stored = {"tickets": 5, "personal_fields": 0, "disk_bytes_per_row": 13.1}
     together = {**row, "rate_per_core": 520_000}
-    alone = [{"data": "plain", "rate": 700_000, "cpu_us_per_row": 1.1, "stored": stored}]
+    merged = {"rows_per_insert": 1_000_000_000 // 16**2, "merge_us_per_row": 0.6}
+    alone = [
+        {"data": data, "rate": 700_000, "cpu_us_per_row": 1.1, "stored": stored, **merged} for data in archive.DATA
+    ]
     text = archive.section({"alone": alone, "together": together})
-    assert "| plain | 700,000 | 1.100 | 5 | 0 | 13.1 |" in text
+    assert "| plain | 700,000 | 1.100 | 3,906,250 | 0.600 | 5 | 0 | 13.1 |" in text
+    assert "row is merged 2.0 times" in text
+    assert f"thus has {row['cpu_us_per_record'] + 1.2:.2f} µs a record" in text
     assert "| records/s of a busy core | 520,000 |" in text

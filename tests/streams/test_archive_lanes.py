@@ -17,7 +17,7 @@ from schemas.errors import BrokerError, BrokerRefused, StoreUnavailable
 from schemas.sources import Source
 from streams import clickhouse
 from streams.archive import Archive
-from streams.archive_core import ArchiveSettings
+from streams.archive_core import ArchiveSettings, open_frame
 from streams.archive_lanes import Delivery, FrameLane, RecordLane
 from streams.clickhouse import Store, StoreThread, parse_address
 from streams.shard_store import ShardStore
@@ -164,8 +164,9 @@ async def test_a_batch_does_not_wait_for_what_does_not_come_though_the_last_was_
 
 async def test_the_largest_batch_is_written_while_all_shards_together_have_more_than_may_wait(world: World) -> None:
     small, large = reading_frame(0, 1), reading_frame(0, 99)
+    both = sum(open_frame(TOPIC, 0, 0, payload, T0_MS).size for payload in (small, large))
     archive = Archive(
-        ArchiveSettings(batch_seconds=100, waiting_bytes=len(large) + len(small)), TopicNames(), store=world.thread,
+        ArchiveSettings(batch_seconds=100, waiting_bytes=both), TopicNames(), store=world.thread,
         state=ShardStore(STATE, world.log), log_=world.log, zone=ZoneInfo("UTC"),
     )  # fmt: skip
 
