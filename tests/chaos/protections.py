@@ -60,15 +60,22 @@ def _known_ids() -> None:
 
 
 def _commit_after_frames() -> None:
-    """locate commits what it has read at once, not when its frames are acknowledged."""
+    """locate commits what it has read at once, not when its frames, which go out a little later, are acknowledged."""
     from streams.locate_sender import LocateSender
 
-    put = LocateSender.put
+    put, deliver = LocateSender.put, LocateSender._deliver_frames
 
     def commit_first(self: Any, flush: Any) -> None:
-        self.committing = asyncio.ensure_future(_then(self._commit(flush.commits), lambda: put(self, flush)))
+        put(self, flush)
+        if flush.commits:
+            self.committing = asyncio.ensure_future(self._commit(flush.commits))
+
+    async def later(self: Any, topic: str, frames: Any) -> None:
+        await asyncio.sleep(0.2)
+        await deliver(self, topic, frames)
 
     setattr(LocateSender, "put", commit_first)  # noqa: B010
+    setattr(LocateSender, "_deliver_frames", later)  # noqa: B010
 
 
 def _alerts_before_snapshot() -> None:
@@ -158,11 +165,6 @@ def _slowest_partition() -> None:
         return max((p.watermark_ms for p in self.partitions.values() if p.watermark_ms is not None), default=None)
 
     setattr(RawProgress, "_minimum", fastest)  # noqa: B010
-
-
-async def _then(first: Any, then: Callable[[], None]) -> None:
-    await first
-    then()
 
 
 def _future_bound() -> None:
