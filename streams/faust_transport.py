@@ -26,6 +26,10 @@ from streams.raw_batches import RawMemoryRecords, install_records
 VIEW_FROM: Final = 16 * 1024
 """Values from this length on are views: they keep the whole response in memory, which is worth it for frames only."""
 
+FETCH_WAIT_MS: Final = 200
+"""How long the broker may hold a fetch back that finds nothing; Faust says 1500. A partition whose records are still
+being worked off is left out of a fetch, so that its next ones wait until that fetch is answered."""
+
 # As in streams/raw_batches.py: base offset, length, leader epoch, magic, crc, attributes, last offset delta, first
 # timestamp, max timestamp, producer id, producer epoch, base sequence, count.
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -103,6 +107,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop=loop)
         kafka_wire.install(consumer._client)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting; the fetcher is made when it starts
         return consumer
 
 

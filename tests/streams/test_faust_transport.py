@@ -6,14 +6,15 @@ import struct
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
+from faust.transport.drivers import aiokafka as driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.faust_transport import VIEW_FROM, FrameRecords
+from streams.faust_transport import FETCH_WAIT_MS, VIEW_FROM, FrameRecords, _Thread
 from streams.frame_batch import FrameBatch
 from streams.raw_batches import RawMemoryRecords
 from tests.support.kafka_bytes import CODECS, CONTROL, LOG_APPEND, TRANSACTIONAL, abort_marker, batch_bytes, remade
@@ -96,3 +97,13 @@ def test_control_batches_of_any_size_are_passed_over() -> None:
     data = bytearray(frame(0))
     struct.pack_into(">h", data, 21, CONTROL)
     assert read(OURS, remade(data)) == read(THEIRS, remade(data)) == ([], 1)
+
+
+async def test_a_fetch_that_finds_nothing_is_soon_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that was left out of it is asked for again only then."""
+    made = AIOKafkaConsumer(fetch_max_wait_ms=1_500)  # as Faust makes it
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_consumer", lambda _, loop: made)
+    consumer: Any = _Thread._create_consumer(object.__new__(_Thread), loop=None)
+    await made.stop()
+    assert consumer is made
+    assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS < 1_500
