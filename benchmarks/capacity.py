@@ -87,7 +87,9 @@ def constants() -> dict[str, Constant]:
         "scale_cost": _measured(
             "scaleout", _scale_cost, "CPU of many workers against one", 1.15, "not measured yet"
         ),
-        "rules_cost": Constant(2.0, "CPU of all rules against one", "assumed: the bar of 100 rules against one"),
+        "rules_cost": _measured(
+            "growth", _rules_cost, "CPU of all rules against one", 2.0, "the bar of 100 rules against one"
+        ),
         "archive_us": _measured(
             "archive", lambda kept: _plain(kept)["cpu_us_per_row"], "µs CPU a row, archive and embedded engine", 2.0,
             "the bar of 500 thousand rows a second and core",
@@ -149,6 +151,13 @@ def _scale_cost(result: Any) -> float:
     """Of the most workers on one core; never below 1, which would be the machine's mood."""
     rows = [row for row in result["shared"] if row["cores"] == 1]
     return max(1.0, float(max(rows, key=lambda row: row["workers"])["cost"]))
+
+
+def _rules_cost(result: Any) -> float:
+    """A hundred rules against one where it weighs most: devices that speak once a minute, and alerts."""
+    lines = result["rules"]["lines"].values()
+    costs = [{point["size"]: float(point["cpu_us"]["total"]) for point in line["points"]} for line in lines]
+    return max(1.0, *(cost[100] / cost[1] for cost in costs))
 
 
 def _disk_bytes(result: Any) -> float:

@@ -105,7 +105,7 @@ def points(name: str, quick: bool) -> dict[str, list[tuple[int, Point]]]:
     if name == "devices":
         return {
             "20,000 records a second, all placed by the register": [
-                (n, Point(cells=10_000, devices=n, period_s=n / 20_000, records=2_000_000 // few, rules=10,
+                (n, Point(cells=10_000, devices=n, period_s=n / 20_000, records=1_000_000 // few, rules=10,
                           registered=True))
                 for n in (20_000, 200_000, *(() if quick else (2_000_000, 10_000_000)))
             ]
@@ -133,7 +133,7 @@ def _memory(quick: bool, cpu: int) -> Result:
     """Every value of 8 features in 60 buckets there: readings in tenths, and numbers that cannot be packed."""
     filled = []
     for cells, values in ((20_000, "tenths"), (20_000, "doubles")) if quick else (
-        (1_000_000, "tenths"), (250_000, "doubles")
+        (1_000_000, "tenths"), (100_000, "doubles")
     ):  # fmt: skip
         told = _ask(json.dumps({"cells": cells, "values": values}), cpu)
         console.log(f"memory: {cells:,} cells of {values}: {told['memory_mib']:,.0f} MiB")
