@@ -7,7 +7,7 @@ apart by the file's ending:
 - `.jsonl` or `.ndjson`: one object a line with the same names.
 
 Places are converted to WGS-84 when the file is read. Look-ups run in a kernel over the bytes of a whole column of ids.
-Everything is kept as columns (topology.device_columns): ten million devices take about half a gigabyte.
+Everything is kept as columns (topology.device_columns): ten million devices take 0.8 GB, loading included.
 """
 
 from __future__ import annotations
