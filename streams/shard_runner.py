@@ -138,8 +138,9 @@ class ShardRunner(Generic[C]):
     async def _handle(self, run: ShardRun[C], event: Event, offset: int) -> None:
         run.catching_up = run.next_offset is None or offset > run.next_offset
         if run.next_offset is None:
-            run.next_offset = await run.work.restore() or 0
-            await self._check_same_topic(run, offset)
+            begin = await run.work.restore() or 0
+            await self._check_same_topic(run.shard, begin, offset)
+            run.next_offset = begin  # not before: an event behind one that was refused must not be passed over as known
         if run.alive and offset > run.next_offset:
             await self._catch_up(run, offset)
         run.catching_up = False
@@ -218,14 +219,13 @@ class ShardRunner(Generic[C]):
             run.work.gone(run.next_offset, until - 1)
             run.next_offset = until
 
-    async def _check_same_topic(self, run: ShardRun[C], offset: int) -> None:
+    async def _check_same_topic(self, shard: int, begin: int, offset: int) -> None:
         """Refuse a snapshot that is ahead of its topic: that was made anew, and as many messages as the old one had
         would be passed over as known."""
-        assert run.next_offset is not None
-        last = run.next_offset - 1
-        if offset <= last and not await self._log.read_range(self._topic, run.shard, last, last):
+        last = begin - 1
+        if offset <= last and not await self._log.read_range(self._topic, shard, last, last):
             raise BrokerError(
-                f"{self._topic}[{run.shard}]: the snapshot contains the messages up to offset {last}, which the topic "
+                f"{self._topic}[{shard}]: the snapshot contains the messages up to offset {last}, which the topic "
                 f"does not have, while {offset} comes next: the topic was made anew or lost its end - restore it, or "
                 "delete the state that belongs to it, or begin with another topics.prefix"
             )

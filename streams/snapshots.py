@@ -191,6 +191,7 @@ class Snapshots:
         return None
 
     async def _restore(self, shard: JoinShard, manifest: Manifest) -> None:
+        shard.clear()  # an attempt before this one may have been given up halfway
         restoring = Restoring(shard, manifest)
         cells = [bundle for bundle in manifest.bundles if bundle.kind == CELLS]
         known = [part async for parts in self._bundles(cells) for part in parts]
