@@ -104,6 +104,23 @@ class _Thread(driver.AIOKafkaConsumerThread):
         # nothing is subscribed yet, so nothing has been unpacked in aiokafka's own way
         install_records(self._consumer._fetcher, RawMemoryRecords, FrameRecords)
 
+    async def seek_to_committed(self) -> Any:
+        return await self.call_thread(self._seek_to_committed)
+
+    async def _seek_to_committed(self) -> Any:
+        """Go back to what is committed; where nothing is, to the first message there is.
+
+        aiokafka leaves the position of such a partition where it is. Faust throws away what was fetched while the group
+        was being divided and then calls this: the first messages of a new group would never be read again.
+        """
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        ours = consumer.assignment()
+        never = [partition for partition, offset in committed.items() if not offset and partition in ours]
+        if never:
+            await consumer.seek_to_beginning(*never)
+        return committed
+
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop=loop)
         kafka_wire.install(consumer._client)

@@ -107,3 +107,29 @@ async def test_a_fetch_that_finds_nothing_is_soon_answered(monkeypatch: pytest.M
     await made.stop()
     assert consumer is made
     assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS < 1_500
+
+
+class _Positions:
+    """A consumer with three partitions: one committed, one not, one that has just been taken away."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    async def seek_to_committed(self) -> dict[str, int | None]:
+        return {"committed": 7, "new": None, "at its first": 0, "gone": None}
+
+    async def seek_to_beginning(self, *partitions: str) -> None:
+        self.began += partitions
+
+    def assignment(self) -> set[str]:
+        return {"committed", "new", "at its first"}
+
+
+async def test_a_partition_of_which_nothing_is_committed_is_read_from_its_first_message_again() -> None:
+    """Five tickets never came to the loop: their frame was fetched while the group was being divided first,
+    and thrown away, and aiokafka does not go back where nothing was committed."""
+    consumer = _Positions()
+    thread = _Thread.__new__(_Thread)
+    thread._ensure_consumer = lambda: consumer  # type: ignore[method-assign]
+    assert (await thread._seek_to_committed())["committed"] == 7
+    assert consumer.began == ["new", "at its first"]
