@@ -182,7 +182,7 @@ def _exponents(measured: Sequence[Result]) -> Result:
     sizes = [point["size"] for point in measured]
     return {
         "cpu_exponent": exponent(sizes, [point["cpu_us"]["total"] for point in measured]),
-        "memory_exponent": exponent(sizes, [point["memory_mib"] for point in measured]),
+        "memory_exponent": exponent(sizes, [max(1.0, point["memory_mib"]) for point in measured]),
         "cpu_ratio": round(measured[-1]["cpu_us"]["total"] / measured[0]["cpu_us"]["total"], 2),
     }
 
