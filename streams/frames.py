@@ -336,7 +336,8 @@ def _plan_of(blocks: Sequence[Placed], before: Mapping[str, _Numbers]) -> dict[s
     plan = {}
     for name, several in ranges.items():
         low, high = int(min(low for low, _ in several)), int(max(high for _, high in several))
-        plan[name] = _Numbers(width_of(low, high), low)
+        width = width_of(low, high)
+        plan[name] = _Numbers(width, 0 if width == 8 else low)  # as it is, which is not less anything
     for name in ("lon_e7", "lat_e7"):  # whatever they are, they fit into 32 bits from there on
         plan[name] = _Numbers(4, NO_PLACE_E7)
     for name in ("value", "confidence"):

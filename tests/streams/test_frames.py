@@ -126,6 +126,15 @@ def test_every_row_is_in_the_frames_of_its_shards_and_nowhere_else(
     assert all(0 < batch.num_rows <= max_rows for _, batch, _ in frames)
 
 
+def test_times_too_far_apart_for_a_narrow_column_are_written_as_they_are() -> None:
+    tables = Tables()
+    rows = [DecodedRow(0, event_at_ms=T0 - 60 * 86_400_000, received_at_ms=T0), DecodedRow(1), DecodedRow(2)]
+    placed, frames = build(tables, [(Source.READINGS, 0, rows)])
+    got = [row for _, batch, _ in frames for row in rows_of(batch)]
+    assert [row["event_at"] for row in got] == [row.event_at_ms for row in rows]
+    assert got == [row for shard in range(SHARDS.count) for row in expected(tables, placed, shard)]
+
+
 def test_pieces_say_how_far_they_take_each_raw_partition() -> None:
     tables = Tables()
     first = [DecodedRow(offset) for offset in (10, 11, 15)]
