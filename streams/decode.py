@@ -25,7 +25,7 @@ from streams.codecs import BrokenData, Codec, NoRoom, decompress_into
 from streams.columns import NO_CODE, Columns
 from streams.entity_kernels import merge_entities
 from streams.json_fields import DEFAULTED, fields_of
-from streams.json_kernels import TOKENS, Kept, Rows, scan
+from streams.json_kernels import SEEN_ROOM, TOKENS, Kept, Rows, scan
 from streams.strings import StringTable
 from streams.words import PADDING, padded
 
@@ -67,6 +67,7 @@ class Decoder:
         self._zones = dict(zones)
         self._fields = {source: fields_of(source) for source in Source}
         self._scratch = _Scratch(GROUP_BYTES)
+        self._seen = np.zeros(SEEN_ROOM, dtype=np.int64)
         self._lock = threading.Lock()
 
     def decode(self, source: Source, topic: str, partition: int, batches: Sequence[Batch]) -> Decoded:
@@ -151,6 +152,7 @@ class Decoder:
             self._units.header,
             self._types.header,
             TOKENS,
+            self._seen,
             work.with_room_for_entities(group.end),
             first,
             kept,

@@ -114,6 +114,7 @@ def scan(
     units: npt.NDArray[np.int64],
     types: npt.NDArray[np.int64],
     tokens: Tokens,
+    seen_strings: npt.NDArray[np.int64],
     rows: Rows,
     first_row: int,
     kept: Kept,
@@ -123,7 +124,7 @@ def scan(
     The buffer has words.PADDING zero bytes behind its last record; `kept.extra_data` is as large as the buffer, and
     `rows.entity_data` has room for it behind entity_offsets[first_row]. `fields`, `successors`, `required` and
     `defaulted` are a json_fields.Fields, `default_text` is DEFAULTED; `kinds`, `units` and `types` the headers of
-    string tables.
+    string tables. `seen_strings` int64[SEEN_ROOM] is for the call's own use.
     """
     slow_count = 0
     first = address_of(buffer)
@@ -139,7 +140,7 @@ def scan(
     entities_at = address_of(rows.entity_data)
     extras_at = address_of(kept.extra_data)
     default_at = address_of(default_text)
-    seen_strings = np.zeros((2, _SEEN_ENTRIES, _SEEN_WORDS), dtype=np.int64)
+    seen_strings[:] = 0
     seen_kinds_at = address_of(seen_strings)
     seen_units_at = seen_kinds_at + 8 * _SEEN_ENTRIES * _SEEN_WORDS
     entity_end: int = rows.entity_offsets[first_row]
@@ -357,6 +358,8 @@ def scan(
 # length, code. There are a handful of metrics and units, and the table's own hash and look-up cost 15 ns each.
 _SEEN_ENTRIES: Final = 16
 _SEEN_WORDS: Final = 4
+SEEN_ROOM: Final = 2 * _SEEN_ENTRIES * _SEEN_WORDS
+"""Of kinds and of units."""
 _SEEN_SHIFT: Final = np.uint64(60)
 _SEEN_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 

@@ -5,7 +5,8 @@ was nine tenths of the time of the record kernels. So they take the address of a
 which are plain integers.
 
 Nothing here checks bounds or keeps memory alive: the array whose address is taken must outlive the kernel's call, with
-`PADDING` spare bytes behind its last byte where words are read.
+`PADDING` spare bytes behind its last byte where words are read. So it is an argument or a constant, never an array that
+the kernel makes: numba frees that after its last mention, and an address is none (tests/test_repository.py).
 """
 
 from __future__ import annotations

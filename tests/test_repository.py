@@ -52,6 +52,31 @@ def test_imports_point_one_way(layer: str) -> None:
     assert not wrong, f"{layer} may import {' and '.join(LAYERS[: LAYERS.index(layer) + 1])} only"
 
 
+def names_made_in(function: ast.FunctionDef) -> set[str]:
+    """What a function assigns, its arguments left out."""
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def test_no_kernel_takes_the_address_of_an_array_that_it_made() -> None:
+    """numba frees such an array after its last mention, and the kernel writes into whatever comes to lie there."""
+    taken = 0
+    wrong = []
+    for path in (path for folder in PACKAGES for path in python_files(folder)):
+        for function in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "address_of":
+                    taken += 1
+                    root = call.args[0]
+                    while isinstance(root, ast.Attribute | ast.Subscript):
+                        root = root.value
+                    if not isinstance(root, ast.Name) or root.id in names_made_in(function):
+                        wrong.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)} in {function.name}")
+    assert not wrong
+    assert taken > 20, "address_of has another name now: this test looks for nothing"
+
+
 def test_no_module_imports_relatively() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
