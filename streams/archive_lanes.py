@@ -184,7 +184,9 @@ class FrameLane(Lane):
         try:
             shard = await self._ready(delivery.offset)
         except BaseException:  # cancelled: it does not come again, but will be read from the topic
+            self._newest = delivery.offset
             self._unacked.append(delivery.ack)
+            self._started_waiting()
             raise
         if shard is None:
             return
@@ -205,10 +207,13 @@ class FrameLane(Lane):
 
     async def _write(self) -> None:
         self._waiting_since = None
-        if self._shard is None and self._unacked:  # claimed by another owner meanwhile, and still ours for Kafka
+        if self._unacked and self._lacks_some():
             await self._ready(self._newest + 1)
         shard = self._shard
-        if shard is None or not shard.pending:
+        if shard is None:
+            return
+        if not shard.pending:
+            self._acknowledge()  # what is in hand was in a batch that was done again
             return
         plan, frames = shard.plan(self._new_token(), self._claim.epoch)
         written = False
@@ -223,6 +228,11 @@ class FrameLane(Lane):
                 self._started_waiting()
         if written:
             self._acknowledge()
+
+    def _lacks_some(self) -> bool:
+        """Whether frames that were taken must be read from the topic: the shard was claimed by another owner meanwhile,
+        and is still ours for Kafka, or somebody was cancelled."""
+        return self._shard is None or (self._shard.next_offset is not None and self._shard.next_offset <= self._newest)
 
     async def _ready(self, upto: int) -> ShardArchive | None:
         """The shard, all frames below `upto` in it or pending; None when the partition is no longer ours."""

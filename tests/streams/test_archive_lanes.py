@@ -466,6 +466,23 @@ async def _until(come: Callable[[], bool]) -> None:
     pytest.fail("it did not come")
 
 
+async def test_what_another_owner_had_planned_is_done_again_and_acknowledged_though_nothing_more_comes(
+    world: World,
+) -> None:
+    await world.produce(reading_frame(0, 1), reading_frame(2, 3))
+    ours, other = world.lane(), world.lane()
+    await world.feed(ours)
+    await world.feed(other)
+    world.store.before = lambda table: (_ for _ in ()).throw(Crash)
+    with pytest.raises(Crash):
+        await other.flush()  # its plan is stored
+    world.store.before = lambda table: None
+    for _ in range(2):  # sees the claim; does the batch again
+        await ours.flush()
+    assert world.store.offsets == [0, 1, 2, 3]
+    assert world.acked == [0, 1]
+
+
 @pytest.mark.parametrize("when", ["waiting for the store", "writing the plan"])
 async def test_a_lane_that_was_cancelled_in_the_middle_goes_on_from_its_checkpoint(world: World, when: str) -> None:
     await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(5)))
