@@ -17,29 +17,49 @@ SMALLEST: Final = 64 * 1024
 """Smaller ones are made anew: the allocator keeps such memory by itself."""
 STEP: Final = 1024 * 1024
 """Buffers are made in whole steps of this, so that one fits the next response or frame, too."""
+FORGET_AFTER: Final = 64
+"""Leases without need of a buffer: what a burst has made is not kept for ever, on each of a worker's connections."""
 
 
 class Buffers:
     """A few buffers of at most `most_bytes` together. For one thread's use; views may be let go of in any."""
 
-    __slots__ = ("_held", "_most_bytes")
+    __slots__ = ("_held", "_leases", "_most_bytes", "_used_at")
 
     def __init__(self, most_bytes: int = 32 * 1024 * 1024) -> None:
         self._most_bytes = most_bytes
         self._held: list[npt.NDArray[np.uint8]] = []
+        self._used_at: list[int] = []  # of each, the number of its last lease
+        self._leases = 0
 
     def lease(self, size: int) -> npt.NDArray[np.uint8]:
         """`size` bytes of any content, one's own for as long as one keeps them or a view of them."""
         if size < SMALLEST or size > self._most_bytes:
             return np.empty(size, dtype=np.uint8)
+        self._leases += 1
         sizes = [(len(held), at) for at, held in enumerate(self._held) if len(held) >= size]
         for _, at in sorted(sizes):
             if _is_free(self._held, at):
-                return self._held[at][:size]
+                self._used_at[at] = self._leases
+                found = self._held[at][:size]
+                self._forget()
+                return found
         made = np.empty(-(-size // STEP) * STEP, dtype=np.uint8)
         self._make_room(len(made))
         self._held.append(made)
+        self._used_at.append(self._leases)
         return made[:size]
+
+    def _forget(self) -> None:
+        """Let go of the buffer that was needed longest ago, if nobody looks at it and that was long ago."""
+        at = self._used_at.index(min(self._used_at))
+        if self._leases - self._used_at[at] > FORGET_AFTER and _is_free(self._held, at):
+            self._drop(at)
+
+    def _drop(self, at: int) -> int:
+        """Its bytes."""
+        self._used_at.pop(at)
+        return len(self._held.pop(at))
 
     def _make_room(self, size: int) -> None:
         """Let go of older buffers, free ones first, so that one more of this size is within bounds."""
@@ -50,7 +70,7 @@ class Buffers:
                 if only_free and not _is_free(self._held, at):
                     at += 1
                 else:
-                    excess -= len(self._held.pop(at))
+                    excess -= self._drop(at)
 
 
 def _is_free(held: list[npt.NDArray[np.uint8]], at: int) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import random
+import weakref
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from streams.buffers import SMALLEST, STEP, Buffers
+from streams.buffers import FORGET_AFTER, SMALLEST, STEP, Buffers
 
 
 def where(view: object) -> int:
@@ -22,6 +23,26 @@ def test_memory_that_nobody_looks_at_is_handed_out_again() -> None:
     place = where(first)
     del first
     assert where(buffers.lease(STEP - 5)) == place
+
+
+def test_what_a_burst_needed_is_let_go_of_when_it_is_over() -> None:
+    buffers = Buffers()
+    burst = [buffers.lease(STEP) for _ in range(6)]
+    arrays = [weakref.ref(lease.base) for lease in burst]
+    del burst
+    for _ in range(7 * FORGET_AFTER):
+        buffers.lease(STEP)
+    assert sum(array() is not None for array in arrays) == 1
+
+
+def test_what_is_looked_at_is_not_forgotten() -> None:
+    buffers = Buffers()
+    kept, other = buffers.lease(STEP), buffers.lease(STEP)
+    kept[:] = 7
+    del other
+    for _ in range(2 * FORGET_AFTER):
+        buffers.lease(STEP)[:] = 1
+    assert (kept == 7).all()
 
 
 @pytest.mark.parametrize(
