@@ -121,8 +121,6 @@ class _Worker:
             # aiokafka has one request to a broker under way: an alert would wait behind the megabytes of a snapshot
             bulk_producer = await stack.enter_async_context(self._producer(stop))
             services = await _entered(stack, self._parts(producer, bulk_producer))
-            if "locate" in self._roles:  # when the frames that it makes have their readers
-                services.append(await stack.enter_async_context(self._locate()))
             services.append(await stack.enter_async_context(_started(self._liveness())))
             log.info("worker: %s running on %s", ", ".join(self._roles), self._bootstrap)
             await self._watch(services, stop)
@@ -132,7 +130,7 @@ class _Worker:
     def _parts(
         self, producer: AIOKafkaProducer, bulk_producer: AIOKafkaProducer | None = None
     ) -> list[contextlib.AbstractAsyncContextManager[Service]]:
-        """The Faust apps of the roles, the last of the flow first: they are stopped the other way round.
+        """The services of the roles, the last of the flow first: they are stopped the other way round.
 
         `bulk_producer` sends what is large and in no hurry, snapshots; None: the same one.
         """
@@ -147,6 +145,8 @@ class _Worker:
         if "join" in self._roles:
             parts.append(self._join(kafka_log, producer))
             parts.append(self._urgent(producer))
+        if "locate" in self._roles:  # it need not wait for its readers: quiet raw partitions are idle the sooner
+            parts.append(self._locate())
         return parts
 
     async def _watch(self, services: list[Service], stop: asyncio.Event) -> None:
@@ -406,7 +406,8 @@ async def _started(service: Service) -> AsyncIterator[Service]:
 async def _entered(
     stack: contextlib.AsyncExitStack, parts: Sequence[contextlib.AbstractAsyncContextManager[Service]]
 ) -> list[Service]:
-    """Start all of them side by side, since each mostly waits for its group, and leave them to the stack in order.
+    """Start all of them side by side, since each mostly waits for its group, and leave them to the stack in order: the
+    last is stopped first.
 
     When one fails, the others are stopped with the stack; the first failure is raised.
     """

@@ -69,8 +69,6 @@ class SimWorker(deploy.worker._Worker):
                 return
             bulk_producer = await stack.enter_async_context(self._producer(self._stop))
             services = await deploy.worker._entered(stack, self._parts(producer, bulk_producer))
-            if "locate" in self._roles:
-                services.append(await stack.enter_async_context(self._locate()))
             self._process.world.trace.say(f"{self._process.name} runs {', '.join(self._roles)}")
             try:
                 await self._watch(services, self._stop)
