@@ -79,6 +79,7 @@ def main() -> int:
         finally:
             if given.keep_log is not None:
                 for log in Path(folder).glob("worker*.*"):
+                    given.keep_log.mkdir(parents=True, exist_ok=True)
                     (given.keep_log / log.name).write_bytes(log.read_bytes())
     console.print(section(result), markup=False, highlight=False)
     if given.save and result["alerts_ok"]:
