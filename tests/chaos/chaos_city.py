@@ -122,11 +122,14 @@ class ChaosCity(CityRun):
         executed: bool = False,
         env: Mapping[str, str] | None = None,
         probe: Path | None = None,
+        configured: bool = False,
     ) -> ChaosWorker:
-        """`executed`: not forked, although there is a zygote. `probe`: where it tells its tasks (probe.py)."""
+        """`executed`: not forked, although there is a zygote. `probe`: where it tells its tasks (probe.py).
+        `configured`: with the detectors of the configuration, not those of the small city."""
         return ChaosWorker(
             self.settings, self.directory / f"{self.name}-{name}.log", roles=roles,
             zygote=None if executed else self.zygote, off=self.off, env=env, probe=probe,
+            configured=configured,
         )  # fmt: skip
 
     # --- actions ---------------------------------------------------------------------------------------------------

@@ -33,12 +33,14 @@ class ChaosWorker(CityWorker):
         off: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
         probe: Path | None = None,
+        configured: bool = False,
     ) -> None:
         super().__init__(config, log_path, roles=roles, port=_free_port())
         self._zygote = zygote
         self._off = off
         self._env = dict(env or {})
         self._probe = probe
+        self._configured = configured
         self._crash: CrashPoint | None = None
 
     def start(self, crash: CrashPoint | None = None) -> Self:
@@ -53,6 +55,7 @@ class ChaosWorker(CityWorker):
             "off": self._off,
             "env": self._env,
             "probe": None if self._probe is None else str(self._probe),
+            "configured": self._configured,
         }
         if self._zygote is None:
             return self._execute("tests.chaos.worker", json.dumps(spec))

@@ -1,8 +1,8 @@
 """The real worker as chaos runs it: its faults first, then deploy.worker.run.
 
 A spec is a mapping: `config` and `roles` of the worker, `crash` (where it shall kill itself, see crash_points.py),
-`off` (protections to take away, see protections.py: to show that the checks notice), `env` (environment variables) and
-`probe` (a file for the number of its tasks).
+`off` (protections to take away, see protections.py: to show that the checks notice), `env` (environment variables),
+`probe` (a file for the number of its tasks) and `configured` (whether its detectors are those of the configuration).
 `python -m tests.chaos.worker SPEC` executes one; the zygote forks them.
 """
 
@@ -33,7 +33,8 @@ def work(spec: dict[str, Any]) -> int:
     if spec.get("crash"):
         crash_points.arm(crash_points.CrashPoint(**spec["crash"]))
     try:
-        run(TongguanConfig.model_validate(spec["config"]), spec["roles"], detectors=small_city.detectors())
+        detectors = None if spec.get("configured") else small_city.detectors()
+        run(TongguanConfig.model_validate(spec["config"]), spec["roles"], detectors=detectors)
     except TongguanError as stopped:  # as the command does: a sentence, not a traceback
         print(stopped, file=sys.stderr)
         return 1
