@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.peers.summary import APART
+
 Row = dict[str, Any]
 
 WHAT = {
@@ -83,7 +85,14 @@ def _ratios(result: dict[str, Any]) -> str:
         lines.append(f"| {cores} | {what} | {titles[one['best_peer']]}, {among} | {one['ratio']} |")
     if not lines:
         return ""
-    head = "\n### Ours against the best peer\n\n| cores | figure | best peer | ours is faster by |\n|---|---|---|---|"
+    head = f"""
+### Ours against the best peer
+
+By alerts only against peers whose two figures of the second half are within {APART:g} times of each other: where they
+are not, alerts came in a heap.
+
+| cores | figure | best peer | ours is faster by |
+|---|---|---|---|"""
     return "\n".join([head, *lines, ""])
 
 

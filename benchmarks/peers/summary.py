@@ -8,6 +8,9 @@ from typing import Any, Final
 
 RATES: Final = ("rate", "rate_half_by_bytes", "rate_half_by_alerts")
 FIGURES: Final = ("wall_s", *RATES, "cpu_us_per_record", "peak_rss_mb", "start_s")
+APART: Final = 1.6
+"""The two figures of the second half are a lower and an upper bound. Where they are farther apart, alerts came in a
+heap at the end, and the upper one says nothing: it is compared with nobody's."""
 COUNTS: Final = ("missing", "extra", "repeated", "taken_back")
 
 Row = dict[str, Any]
@@ -37,7 +40,8 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 def ratios(rows: Sequence[Row]) -> list[Row]:
     """For each number of cores, ours against the best peer, by whole run and by second half, both ways; medians.
 
-    Twice: against every peer, and against those with recovery on, which ours has always.
+    Twice: against every peer, and against those with recovery on, which ours has always. By alerts only against peers
+    of which that says something (`APART`).
     """
     found = []
     for cores in sorted({row["cores"] for row in rows}):
@@ -48,7 +52,11 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
             if ours is None:
                 continue
             for like_with_like in (False, True):
-                among = [row for row in peers if row["recovers"] or not like_with_like]
+                among = [
+                    row
+                    for row in peers
+                    if (row["recovers"] or not like_with_like) and (figure != RATES[-1] or _bounded(row))
+                ]
                 if among:
                     best = max(among, key=lambda row: float(row[figure]["median"]))
                     found.append(
@@ -61,3 +69,9 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
                         }
                     )
     return found
+
+
+def _bounded(row: Row) -> bool:
+    """Whether the two figures of the second half are near each other."""
+    low, high = row["rate_half_by_bytes"], row["rate_half_by_alerts"]
+    return bool(low) and high["median"] <= APART * low["median"]

@@ -192,8 +192,9 @@ def test_a_run_that_failed_takes_the_speed_too() -> None:
 def compared() -> list[dict[str, Any]]:
     return [
         row(an_engine("ours"), [a_run(300)], []),
-        row(an_engine("quick"), [a_run(200, rate_half_by_alerts=100)], []),
-        row(an_engine("safe", recovers=True), [a_run(100)], []),
+        row(an_engine("quick"), [a_run(200, rate_half_by_bytes=90, rate_half_by_alerts=100)], []),
+        row(an_engine("safe", recovers=True), [a_run(100, rate_half_by_bytes=150)], []),
+        row(an_engine("heap"), [a_run(90, rate_half_by_bytes=100, rate_half_by_alerts=9_000)], []),
         row(an_engine("broken"), [a_run(900)], ["gone"]),
     ]
 
