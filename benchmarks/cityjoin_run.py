@@ -36,8 +36,8 @@ from benchmarks.filling import fill
 from deploy.local.kafka import LocalKafka
 from deploy.local.process import GuardedProcess, free_port
 from schemas.alert import Action, decode_alert
+from streams.topic_admin import apply as apply_topics
 from streams.topics import TopicNames, TopicsSettings, topic_specs
-from streams.topics import apply as apply_topics
 
 CPU_EVERY_S: Final = 0.01
 SCRAPE_EVERY_S: Final = 0.25  # a scrape is work for the worker, and counts as its own

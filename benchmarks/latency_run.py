@@ -29,8 +29,9 @@ from schemas.alert import Action, Alert, decode_alert
 from schemas.errors import TongguanError
 from schemas.sources import Source
 from streams import urgent
-from streams.topics import TopicNames, TopicsSettings, admin_client, topic_specs
-from streams.topics import apply as apply_topics
+from streams.topic_admin import admin_client
+from streams.topic_admin import apply as apply_topics
+from streams.topics import TopicNames, TopicsSettings, topic_specs
 
 TAIL_S: Final = 2.0
 """Records after the measured time, so that its last windows end by data and not by the closers."""

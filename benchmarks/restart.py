@@ -40,8 +40,8 @@ from deploy.local.kafka import LocalKafka
 from deploy.local.process import GuardedProcess, free_port
 from schemas.alert import Action, decode_alert
 from schemas.sources import Source
+from streams.topic_admin import apply as apply_topics
 from streams.topics import TopicNames, TopicsSettings, topic_specs
-from streams.topics import apply as apply_topics
 
 Result = dict[str, Any]
 

@@ -26,8 +26,9 @@ from benchmarks.filling import BATCH_BYTES, IN_FLIGHT
 from deploy.local.process import GuardedProcess, free_port
 from schemas.sources import Source
 from streams.locate_reader import group_of
-from streams.topics import TopicNames, TopicsSettings, admin_client, topic_specs
-from streams.topics import apply as apply_topics
+from streams.topic_admin import admin_client
+from streams.topic_admin import apply as apply_topics
+from streams.topics import TopicNames, TopicsSettings, topic_specs
 
 SHARDS: Final = 8
 ROLES: Final = "locate,join"

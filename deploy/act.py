@@ -27,7 +27,7 @@ from schemas.action import ActionName, ActionRecord, Role, decode_action, encode
 from schemas.errors import MessageError
 from schemas.incident import IncidentChange, decode_incident
 from schemas.notification import Notification, NotificationKind, decode_notification
-from streams.topics import BrokerAway, partition_counts
+from streams.topic_admin import BrokerAway, partition_counts
 
 POLL_MS: Final = 200
 MORE_S: Final = 0.5  # one action may change two incidents: what comes so soon after the first answer is shown with it

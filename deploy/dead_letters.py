@@ -29,7 +29,7 @@ from deploy.render import Style, show_dead_letter
 from schemas.dead_letter import DeadLetter, Reason, decode_dead_letter, encode_dead_letter
 from schemas.errors import MessageError
 from schemas.sources import Source
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 REDRIVEN_HEADER: Final = "tongguan-redriven-to"
 ORIGIN_HEADER: Final = "tongguan-redriven-from"

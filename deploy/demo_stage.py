@@ -31,7 +31,7 @@ from deploy.migrate import bring_up_to_date
 from deploy.store import open_store
 from schemas.errors import TongguanError
 from schemas.sources import Source
-from streams.topics import apply as apply_topics
+from streams.topic_admin import apply as apply_topics
 
 MARKER: Final = "made-by-tongguan-demo"
 CITY: Final = "city"

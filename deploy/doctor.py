@@ -32,7 +32,7 @@ from deploy.endpoints import with_endpoints
 from deploy.store import open_store, store_url
 from schemas.errors import BrokerError, SettingsError, StoreError, StoreUnavailable
 from streams.migrations import load_migrations, pending_migrations
-from streams.topics import BrokerAway, Change, inspect
+from streams.topic_admin import BrokerAway, Change, inspect
 
 MIN_PYTHON: Final = (3, 11)
 CORE_MODULES: Final = (

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from deploy.config import TongguanConfig
 from schemas.errors import TongguanError
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 FILE_NAME: Final = "running.json"
 LOCK_NAME: Final = "running.lock"

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.console import UsageProblem, say
 from streams.tasks import within
-from streams.topics import BrokerAway, check_reachable, partition_counts
+from streams.topic_admin import BrokerAway, check_reachable, partition_counts
 
 POLL_MS: Final = 500
 STOP_WITHIN_S: Final = 3.0

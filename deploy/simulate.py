@@ -25,7 +25,7 @@ from deploy.simulation.settings import SimulationSettings, preset
 from deploy.simulation.simulation import Simulation
 from deploy.simulation.sinks import RECORDS, FileSink, KafkaSink, NullSink, Sent, Sink
 from schemas.sources import Source
-from streams.topics import partition_counts
+from streams.topic_admin import partition_counts
 
 TRUTH: Final = "truth.jsonl"
 TELL_EVERY_S: Final = 10.0

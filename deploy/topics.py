@@ -9,8 +9,8 @@ import typer
 from deploy.config_load import load_config
 from deploy.console import ExitCode, out, say
 from deploy.endpoints import bootstrap_of, with_endpoints
-from streams.topics import Change, Difference, inspect
-from streams.topics import apply as apply_specs
+from streams.topic_admin import Change, Difference, inspect
+from streams.topic_admin import apply as apply_specs
 
 
 def apply(path: Path | None, *, dry_run: bool) -> None:

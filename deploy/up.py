@@ -26,7 +26,7 @@ from deploy.store import open_store
 from deploy.topics import told
 from deploy.worker_command import parse_roles
 from schemas.errors import TongguanError
-from streams.topics import apply as apply_topics
+from streams.topic_admin import apply as apply_topics
 
 WATCH_S: Final = 0.3
 FIRST_PAUSE_S: Final = 1.0

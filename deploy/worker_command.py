@@ -14,7 +14,7 @@ from deploy.console import UsageProblem, say
 from deploy.endpoints import bootstrap_of, with_endpoints
 from deploy.waiting import wait_until
 from schemas.errors import SettingsError
-from streams.topics import Change, inspect
+from streams.topic_admin import Change, inspect
 
 ROLES: Final = ("locate", "join", "dispatch", "archive")
 

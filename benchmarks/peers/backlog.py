@@ -25,7 +25,8 @@ from benchmarks.cityjoin_data import (
 from benchmarks.filling import fill
 from benchmarks.peers.engine import Say
 from schemas.sources import Source
-from streams.topics import TopicNames, TopicSpec, apply
+from streams.topic_admin import apply
+from streams.topics import TopicNames, TopicSpec
 
 FILLERS: Final = 2
 """Processes that write records, each its own partitions."""

@@ -16,7 +16,8 @@ from benchmarks.cityjoin_run import answer_row, worker_settings
 from benchmarks.peers.engine import Command, Engine, Job, Pace, PeerAlert, Say
 from deploy.local.process import LocalStackError, free_port
 from schemas.sources import Source
-from streams.topics import TopicNames, TopicsSettings, admin_client, apply, topic_specs
+from streams.topic_admin import admin_client, apply
+from streams.topics import TopicNames, TopicsSettings, topic_specs
 
 SHARDS: Final = 4
 FORGET_WITHIN_S: Final = 30.0

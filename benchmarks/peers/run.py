@@ -24,7 +24,8 @@ from benchmarks.peers.processes import Processes
 from deploy.local.process import GuardedProcess
 from schemas.errors import TongguanError
 from schemas.sources import Source
-from streams.topics import TopicSpec, apply
+from streams.topic_admin import apply
+from streams.topics import TopicSpec
 
 BROKER_CPU: Final = 1
 """The engine has processor 0, and 1 as well where it gets two."""

@@ -30,7 +30,7 @@ from schemas.incident import Step, decode_incident
 from schemas.loop_record import Tick, encode_tick
 from schemas.notification import NotificationKind, decode_notification
 from schemas.sources import Source
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 SILENT_WITHIN_S: Final = 120.0
 """How long nothing at all may come back while something is awaited: a worker that starts compiles for a minute."""

@@ -10,7 +10,8 @@ from kafka.errors import CoordinatorNotAvailableError
 
 from schemas.sources import Source
 from streams.placing import WatermarkState
-from streams.topics import TopicNames, admin_client
+from streams.topic_admin import admin_client
+from streams.topics import TopicNames
 
 
 def log_time_ms(

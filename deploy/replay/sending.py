@@ -17,7 +17,7 @@ from aiokafka.partitioner import murmur2
 from deploy.console import UsageProblem
 from deploy.replay.records import Record
 from schemas.sources import Source
-from streams.topics import BrokerAway, partition_counts
+from streams.topic_admin import BrokerAway, partition_counts
 
 BATCH_BYTES: Final = 256 * 1024
 MAX_WAITING: Final = 64

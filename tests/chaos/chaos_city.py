@@ -33,7 +33,7 @@ from schemas.incident import decode_incident
 from schemas.sources import Source
 from streams.loop_core import LoopCore
 from streams.migrations import apply_migrations
-from streams.topics import apply
+from streams.topic_admin import apply
 from tests.chaos import ledger
 from tests.chaos.chaos_worker import ALL_ROLES, ChaosWorker
 from tests.chaos.loop_check import Message, Told, loop_problems

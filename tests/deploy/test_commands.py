@@ -25,7 +25,7 @@ from schemas.errors import (
     TongguanError,
 )
 from streams.metrics import PortTaken
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 ROOT = Path(__file__).parent.parent.parent
 

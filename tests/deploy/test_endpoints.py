@@ -13,7 +13,7 @@ import pytest
 from deploy.config import ClickHouseSettings, KafkaSettings, TongguanConfig
 from deploy.endpoints import Claim, Endpoints, bootstrap_of, read, with_endpoints
 from schemas.errors import TongguanError
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 ROOT = Path(__file__).parent.parent.parent
 RUNNING = Endpoints(pid=os.getpid(), kafka="127.0.0.1:9092", clickhouse="http://127.0.0.1:8123")

@@ -12,7 +12,7 @@ from deploy.console import UsageProblem
 from deploy.options import Lang, lang_or_terminal, moment_ms
 from deploy.waiting import wait_until
 from schemas.errors import SettingsError
-from streams.topics import BrokerAway
+from streams.topic_admin import BrokerAway
 
 
 def test_it_is_told_once_per_reason_and_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from schemas.dead_letter import DeadLetter, Reason, encode_dead_letter
 from schemas.errors import BadRecord
 from schemas.sources import Source
 from streams.migrations import apply_migrations
-from streams.topics import apply
+from streams.topic_admin import apply
 from tests.support.archive_frames import T0_MS, alert, cover, frame, many_readings, reading_frame, row
 from tests.support.archive_worker import ArchiveWorker
 

@@ -26,7 +26,7 @@ from schemas.errors import BrokerError
 from schemas.kinds import built_in_kinds
 from schemas.observation import decode_frame
 from schemas.sources import Source
-from streams import topics
+from streams import topic_admin, topics
 from streams.locate import LocateService
 from streams.locate_settings import LocateSettings
 from streams.placing import RawKey
@@ -171,7 +171,7 @@ async def open_city(bootstrap: str, *, shards: int = SHARD_COUNT) -> AsyncIterat
         prefix=prefix, readings_partitions=PARTITIONS, camera_events_partitions=PARTITIONS,
         tickets_partitions=PARTITIONS, shards=shards, alerts_partitions=1,
     )  # fmt: skip
-    await asyncio.to_thread(topics.apply, bootstrap, topics.topic_specs(settings))
+    await asyncio.to_thread(topic_admin.apply, bootstrap, topics.topic_specs(settings))
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, max_batch_size=1 << 18)
     await producer.start()
     try:

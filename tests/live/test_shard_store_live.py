@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.errors import BrokerError
 from streams.shard_store import KafkaLog, ShardStore
-from streams.topics import TopicSpec, apply
+from streams.topic_admin import apply
+from streams.topics import TopicSpec
 
 pytestmark = pytest.mark.live
 

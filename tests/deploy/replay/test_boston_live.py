@@ -17,7 +17,7 @@ from deploy.replay.boston_story import Slice, story
 from deploy.replay.boston_verdicts import compare
 from schemas.action import ActionName, ActionRecord, Role
 from schemas.errors import TongguanError
-from streams.topics import apply
+from streams.topic_admin import apply
 from tests.deploy.test_commands_live import tongguan
 
 pytestmark = pytest.mark.live

@@ -15,7 +15,8 @@ from deploy.simulation.simulation import Simulation
 from deploy.simulation.sinks import KafkaSink
 from schemas.errors import BrokerError
 from schemas.sources import Source
-from streams.topics import TopicsSettings, apply, topic_specs
+from streams.topic_admin import apply
+from streams.topics import TopicsSettings, topic_specs
 from tests.deploy.simulation.small import STORM, settings
 
 PREFIX: Final = "simulated."

@@ -21,7 +21,8 @@ from schemas.alert import Action, Alert, decode_alert
 from schemas.dead_letter import decode_dead_letter
 from schemas.sources import Source
 from streams.migrations import apply_migrations
-from streams.topics import TopicNames, apply
+from streams.topic_admin import apply
+from streams.topics import TopicNames
 from tests.live.support import small_city
 from tests.live.support.city_worker import ROLES, CityWorker
 from tests.live.support.small_city import GRID, PARTITIONS, SHARDS, Record

@@ -21,7 +21,8 @@ from schemas.incident import IncidentChange, decode_incident, encode_incident
 from schemas.loop_record import LoopRecord, decode_loop_record
 from schemas.notification import Notification, decode_notification, encode_notification
 from streams.loop_core import LoopCore
-from streams.topics import TopicNames, apply
+from streams.topic_admin import apply
+from streams.topics import TopicNames
 from tests.live.support import small_city
 from tests.live.support.city_worker import CityWorker
 from tests.live.support.small_city import GRID
