@@ -47,11 +47,10 @@ class WindowView:
 
     def evidence(self, i: int, names: tuple[str, ...], rings: int) -> list[int]:
         """Pointers of the records behind the features of cell number `i` and its neighbours within `rings`."""
-        cells = neighbour_cells(self.cells[i : i + 1], rings).reshape(-1)
-        found: list[int] = []
-        for name in names:
-            found += self._group.evidence_of(*self._features[name], cells)
-        return list(dict.fromkeys(found))
+        cells = self.cells[i : i + 1]
+        if rings:
+            cells = neighbour_cells(cells, rings).reshape(-1)
+        return list(dict.fromkeys(self._group.evidence_of([self._features[name] for name in names], cells)))
 
     def _once(self, how: str, name: str, number: int) -> FloatArray:
         key = (how, name, number)

@@ -92,9 +92,9 @@ class JoinWork:
         since_event, since_arrival = (metrics.ALERT_LATENCY.labels(since) for since in ("event", "arrival"))
         for (detector, action), count in Counter((alert.detector, alert.action) for alert in alerts).items():
             metrics.ALERTS.labels(detector, action).inc(count)
-        for alert in alerts:
-            since_event.observe(max(0.0, now_s - alert.window_end_ms / 1000))
-            since_arrival.observe(max(0.0, now_s - self._core.arrived_ms / 1000))
+        for end_ms, count in Counter(alert.window_end_ms for alert in alerts).items():
+            since_event.observe_many(max(0.0, now_s - end_ms / 1000), count)
+        since_arrival.observe_many(max(0.0, now_s - self._core.arrived_ms / 1000), len(alerts))
 
 
 class JoinRunner(ShardRunner[Captured]):

@@ -61,9 +61,11 @@ class Standing:
 
     def with_others(self, keys: IntArray) -> IntArray:
         """These keys, ascending, and those where something stands, ascending."""
-        if not len(self.keys):
-            return keys
-        return np.union1d(self.keys, keys) if len(keys) else self.keys
+        if not len(self.keys) or not len(keys):
+            return self.keys if len(self.keys) else keys
+        at = np.searchsorted(keys, self.keys)
+        others = keys[np.minimum(at, len(keys) - 1)] != self.keys
+        return np.insert(keys, at[others], self.keys[others]) if others.any() else keys
 
     def step(
         self, keys: IntArray, verdicts: Verdicts, end_ms: int, pace: hysteresis.Pace, bucket_ms: int

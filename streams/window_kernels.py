@@ -22,9 +22,11 @@ from streams.tracks import (
     DISTINCT_LANES,
     FIRST_COLUMN,
     LANE_WORD,
+    MASK,
     OPS_COUNT,
     OPS_FIRST,
     QUANTILE_LANES,
+    TABLE_AT,
     TOTAL_WIDTH,
     FloatArray,
     IntArray,
@@ -297,13 +299,13 @@ def gather_bucket(head_at: int, track: int, tracks: IntArray, ranks: RankArray, 
 
 
 @kernel
-def gather_evidence(
-    heads: IntArray, table_at: int, mask: int, track: int, pointer: int, cells: IntArray, out: IntArray
-) -> int:
-    """Pointers number `pointer` of these cells in the buckets `heads`, in their order; how many there are."""
+def gather_evidence(cited: IntArray, tracks: IntArray, cells: IntArray, out: IntArray) -> int:
+    """Pointers of these cells, as `cited` int64[n, 3] (head of a bucket, track, number of the pointer) says and in its
+    order; how many there are."""
     found = 0
-    for index in range(heads.shape[0]):
-        part_at = heads[index] + 8 * HEAD_COLUMNS * track
+    for index in range(cited.shape[0]):
+        head, track, pointer = cited[index, 0], cited[index, 1], cited[index, 2]
+        part_at = head + 8 * HEAD_COLUMNS * track
         evidence_at = load_int(part_at + 8 * EVIDENCE_AT)
         if evidence_at == 0:
             continue
@@ -311,7 +313,7 @@ def gather_evidence(
         for i in range(cells.shape[0]):
             if cells[i] < 0:
                 continue
-            row = row_of(heads[index], track, find_rank(table_at, mask, cells[i]))
+            row = row_of(head, track, find_rank(tracks[track, TABLE_AT], tracks[track, MASK], cells[i]))
             if row >= 0:
                 out[found] = load_int(evidence_at + 8 * (before + row))
                 found += 1 if out[found] >= 0 else 0

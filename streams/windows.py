@@ -97,7 +97,7 @@ class WindowGroup:
         self.newest: Sealed | None = None  # the bucket being judged, if it had rows
         self.left: list[list[Sealed]] = [[] for _ in plan.windows]  # what left each window with that bucket's end
         self._judged_ms = 0
-        self._cited: dict[int, IntArray] = {}  # by window: the heads of the buckets that may be cited, newest first
+        self._cited: dict[tuple[tuple[FeatureUse, int], ...], IntArray] = {}  # by features: what may be cited for them
         self.tracks[:, TABLE_AT], self.tracks[:, MASK] = _NO_CELLS.ctypes.data, len(_NO_CELLS) - 1
 
     @property
@@ -300,20 +300,27 @@ class WindowGroup:
             window_kernels.prepare_lanes(ops, out)
         return out
 
-    def evidence_of(self, use: FeatureUse, window_ms: int, cells: IntArray) -> list[int]:
-        """The evidence pointers that the buckets of the window being judged hold for the feature at these cells, newest
-        bucket first."""
-        heads = self._cited.get(window_ms)
-        if heads is None:
-            newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
-            starts = [start for start in reversed(self.sealed) if self._judged_ms - start <= newest]
-            heads = self._cited[window_ms] = np.array([self.sealed[start].head_at for start in starts], dtype=np.int64)
-        if use.evidence < 0 or not len(heads):
-            return []
-        row, out = self.tracks[use.track], np.empty(len(heads) * len(cells) + 1, dtype=np.int64)
-        found = window_kernels.gather_evidence(heads, row[TABLE_AT], row[MASK], use.track, use.evidence, cells, out)
+    def evidence_of(self, features: Iterable[tuple[FeatureUse, int]], cells: IntArray) -> list[int]:
+        """The evidence pointers that the buckets of the window being judged hold for these (feature, window in ms) at
+        these cells: feature by feature, newest bucket first."""
+        key = tuple(features)
+        cited = self._cited.get(key)
+        if cited is None:
+            rows = [
+                (head, use.track, use.evidence) for use, window_ms in key for head in self._cited_heads(use, window_ms)
+            ]
+            cited = self._cited[key] = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        out = np.empty(len(cited) * len(cells) + 1, dtype=np.int64)
+        found = window_kernels.gather_evidence(cited, self.tracks, cells, out)
         pointers: list[int] = out[:found].tolist()
         return pointers
+
+    def _cited_heads(self, use: FeatureUse, window_ms: int) -> list[int]:
+        """The heads of the buckets that may be cited for a feature, newest first."""
+        if use.evidence < 0:
+            return []
+        newest = min(window_ms, self._evidence_buckets * self.plan.bucket_ms)
+        return [self.sealed[start].head_at for start in reversed(self.sealed) if self._judged_ms - start <= newest]
 
     def seen(self, uses: Iterable[tuple[FeatureUse, int]]) -> npt.NDArray[np.bool_]:
         """Which slots have data for any of these (feature, window in ms) in the bucket being judged: bool[slots]."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -266,3 +267,14 @@ def test_a_detector_of_another_version_clears_the_alerts_of_the_one_before() -> 
 def test_the_detectors_of_these_tests_keep_the_contract(check: Any) -> None:
     for rule in rules(Threshold):
         check(rule)
+
+
+@SEEDS
+@given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
+def test_the_keys_to_be_judged_are_those_reached_and_those_where_something_stands(
+    reached: set[int], stands: set[int]
+) -> None:
+    standing = judging.Standing(keys=np.array(sorted(stands), dtype=np.int64))
+    found = standing.with_others(np.array(sorted(reached), dtype=np.int64))
+    assert found.tolist() == sorted(reached | stands)
+    assert found.dtype == np.int64

@@ -86,3 +86,15 @@ def test_taken_port_is_refused_with_what_to_do() -> None:
 def test_address_of_another_machine_is_refused_with_what_to_do() -> None:
     with pytest.raises(metrics.PortTaken, match=r"set metrics.host to an address of this machine"):
         metrics.serve("192.0.2.1", 0)
+
+
+def test_many_equal_observations_at_once_count_as_one_after_the_other() -> None:
+    at_once, one_by_one = (metrics.ALERT_LATENCY.labels(since) for since in ("test-at-once", "test-one-by-one"))
+    for value in (0.0, 0.05, 0.051, 3600.0, 3601.0):
+        at_once.observe_many(value, 3)
+        for _ in range(3):
+            one_by_one.observe(value)
+    # the last one is when it was made
+    assert list(at_once._child_samples())[:-1] == list(one_by_one._child_samples())[:-1]
+    for since in ("test-at-once", "test-one-by-one"):
+        metrics.ALERT_LATENCY.remove(since)
