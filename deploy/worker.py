@@ -47,6 +47,7 @@ from streams.liveness import BUSY, NORMAL, WAITS, Liveness, Watched
 from streams.locate import LocateService
 from streams.locate_reader import group_of
 from streams.loop_core import LoopCore
+from streams.partitioner import KeyPartitioner
 from streams.shard_store import KafkaLog, ShardStore
 from streams.snapshots import Snapshots
 from streams.topics import LARGE_MESSAGE_BYTES
@@ -372,6 +373,7 @@ class _Worker:
                 bootstrap_servers=self._bootstrap,
                 enable_idempotence=True,
                 max_request_size=LARGE_MESSAGE_BYTES,
+                partitioner=KeyPartitioner(),
                 **self._options,
             )
             try:
