@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
@@ -63,19 +64,26 @@ def slope(at_s: list[float], values: list[float], *, block_s: float = BLOCK_S) -
     return per_hour, float(np.sqrt((left**2).sum() / (len(x) - 2) / (centred**2).sum()))
 
 
-def tell_tasks(path: str) -> None:
-    """In the worker: write now and then how many tasks are not done, over all its event loops."""
+def tell_tasks(path: str) -> threading.Event:
+    """In the worker: write now and then how many tasks are not done, over all its event loops. Setting what is returned
+    ends it."""
+    over = threading.Event()
+    there = Path(path)
 
     def tell() -> None:
-        while True:
-            try:
-                known: list[Any] = list(asyncio.tasks._all_tasks)  # type: ignore[attr-defined]  # of every loop
-            except RuntimeError:  # it grew while we looked
-                continue
-            there = Path(path)
+        while not over.wait(EVERY_S):
             fresh = there.with_suffix(".new")
-            fresh.write_text(json.dumps({"tasks": sum(not task.done() for task in known)}), "ascii")
+            fresh.write_text(json.dumps({"tasks": _unfinished()}), "ascii")
             fresh.rename(there)
-            time.sleep(EVERY_S)
 
     threading.Thread(target=tell, name="probe", daemon=True).start()
+    return over
+
+
+def _unfinished() -> int:
+    """Lets go of the tasks at once. A list of them kept until the next look is in that look's list in its turn: no task
+    that was ever seen would be freed, nor what its coroutine and its error hold."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # it grew while we looked
+            every: Any = asyncio.tasks._all_tasks  # type: ignore[attr-defined]  # of every loop
+            return sum(not task.done() for task in list(every))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,14 +18,15 @@ from benchmarks.cityjoin_data import PARTITIONS
 from benchmarks.latency_load import CLOSER_MS, PLACES, Load, Pool, draw, render
 from deploy.simulation.kafka_batches import BatchMaker, PrebuiltBatch
 from schemas.action import ActionName, ActionRecord, Role, encode_action
-from schemas.incident import IncidentChange, State, decode_incident
+from schemas.incident import IncidentChange, State, Step, decode_incident
 from schemas.sources import Source
 from streams.topics import TopicNames
 from streams.words import padded
 
 TICK_S: Final = 0.1
 ONE_TICKET_OF: Final = 200  # of 1 % of the records
-STEPS: Final = (
+Work = tuple[ActionName, Role, str]
+STEPS: Final[tuple[Work, ...]] = (
     (ActionName.DISPATCH, Role.DISPATCHER, "d-1"),
     (ActionName.ACCEPT, Role.HANDLER, "h-1"),
     (ActionName.START, Role.HANDLER, "h-1"),
@@ -95,8 +97,12 @@ class Traffic:
         await asyncio.gather(*waiting)
 
 
+AGAIN: Final = STEPS[1:]
+"""One that is opened again is with its department already."""
+
+
 class People:
-    """Work every incident from beginning to end, as soon as it is filed; `worked` says how many."""
+    """Work every incident from beginning to end, as soon as it is filed or opened again; `worked` says how often."""
 
     def __init__(self, bootstrap: str, names: TopicNames, *, partitions: int, desk: str) -> None:
         self._bootstrap = bootstrap
@@ -116,17 +122,19 @@ class People:
             async for message in consumer:
                 change = decode_incident(message.value)
                 if change.state is State.FILED and change.revision < len(STEPS):
-                    await self._work(producer, change)
+                    await self._work(producer, change, STEPS)
+                elif change.action is Step.REOPEN:
+                    await self._work(producer, change, AGAIN)
         finally:
             await consumer.stop()
             await producer.stop()
 
-    async def _work(self, producer: AIOKafkaProducer, change: IncidentChange) -> None:
+    async def _work(self, producer: AIOKafkaProducer, change: IncidentChange, steps: Sequence[Work]) -> None:
         """All steps at once: they are worked in this order. One that was worked before is refused or repeated."""
         now_ms = time.time_ns() // 1_000_000
-        for number, (name, role, actor) in enumerate(STEPS):
+        for number, (name, role, actor) in enumerate(steps):
             action = ActionRecord(
-                action_id=f"{change.incident_id}-{number}", action=name, actor=actor, role=role,
+                action_id=f"{change.incident_id}-{change.reopenings}-{number}", action=name, actor=actor, role=role,
                 incident_id=change.incident_id, ts=now_ms + number,
                 to_department=self._desk if name is ActionName.DISPATCH else None,
             )  # fmt: skip

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
+import weakref
+from pathlib import Path
 
 import pytest
 
+from tests.chaos import probe
 from tests.chaos.probe import slope
 
 
@@ -33,3 +38,39 @@ def test_noise_without_a_trend_is_within_some_errors_of_nothing_and_a_trend_is_n
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         slope([0.0, 2.0, 40.0], [1.0, 1.0, 1.0])
+
+
+def test_a_task_that_was_seen_is_freed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the soak would measure its own probe: it kept every task that it had ever seen."""
+    monkeypatch.setattr(probe, "EVERY_S", 0.01)
+    told = tmp_path / "tasks.json"
+
+    async def looked() -> None:
+        told.unlink(missing_ok=True)
+        for _ in range(1_000):
+            if told.exists():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the probe does not look")
+
+    async def watched() -> bool:
+        waiting = asyncio.Event()
+        task = asyncio.create_task(waiting.wait())
+        await looked()
+        await looked()  # the first one may have been under way before there was the task
+        assert json.loads(told.read_text("ascii"))["tasks"] >= 2
+        waiting.set()
+        await task
+        seen = weakref.ref(task)
+        del task
+        for _ in range(100):
+            if seen() is None:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    over = probe.tell_tasks(str(told))
+    try:
+        assert asyncio.run(watched())
+    finally:
+        over.set()
