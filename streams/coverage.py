@@ -63,6 +63,11 @@ class Coverage:
         return inside
 
     @property
+    def last(self) -> int:
+        """The greatest offset in the set; -1 when it is empty."""
+        return self._lasts[-1] if self._lasts else -1
+
+    @property
     def intervals(self) -> list[tuple[int, int]]:
         """The intervals, ascending, in the form that `__init__` takes back."""
         return list(zip(self._firsts, self._lasts, strict=True))

@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace as replaced
 
 from schemas.dead_letter import DeadLetter
 from schemas.observation import Cover, FrameHeader, write_frame
@@ -41,6 +42,8 @@ __all__ = ["Commit", "Counts", "Flush", "FrameOut", "LocateSettings", "Locator",
 
 NOTHING_TOLD: Final = (-1, -1, False)
 _NONE: Final = np.empty(0, dtype=np.int32)
+CERTAINLY_OURS_MS: Final = 2_000
+"""Shorter than any session timeout: who was frozen, and lost a partition unawares, was frozen for longer."""
 BYTES_PER_ROW: Final = 128
 """About what a row of the accumulated columns takes, beside its entity id and extra fields."""
 FRAME_MEMORY: Final = 64 * 1024 * 1024
@@ -112,7 +115,8 @@ class RawProgress:
     advanced_ms: int  # by the clock of `now_ms`: when event time last moved on
     covered: list[int]  # by shard: the first raw offset its frames do not cover; at the end, those of placed-tickets
     told: list[tuple[int, int, bool]]  # likewise: (max_event_ms, arrived_ms, idle) of the last cover
-    committable: int  # the offset of the last commit that was handed out
+    committed: tuple[int, bool]  # offset and idleness of the last commit that was handed out
+    slept: bool = False  # idle when its offset was committed, and nothing has been seen that would have woken it
     arrived_ms: int = 0
     end: int = -1  # offset behind the partition's last record, as last seen; -1 never seen
     end_seen_ms: int = 0
@@ -163,7 +167,13 @@ class Locator:
         if key in self._partitions:
             raise ValueError(f"raw partition {key} is assigned already")
         self._partitions[key] = RawProgress(
-            offset, state, now_ms, [offset] * (self._shards + 1), [NOTHING_TOLD] * (self._shards + 1), offset
+            offset,
+            replaced(state, idle=False),
+            now_ms,
+            [offset] * (self._shards + 1),
+            [NOTHING_TOLD] * (self._shards + 1),
+            (offset, state.idle),
+            slept=state.idle,
         )
 
     def revoke(self, keys: Iterable[RawKey]) -> None:
@@ -204,9 +214,9 @@ class Locator:
             before = progress.state
             placed, refusals, progress.state = self._placer.place(columns, before)
             progress.arrived_ms = max(progress.arrived_ms, int(columns.received_at_ms.max()))
-            if progress.state != before:
+            if progress.state.max_event_ms != before.max_event_ms:
                 progress.advanced_ms = now_ms
-                progress.idle = False
+                progress.idle = progress.slept = False
             self._take_letters(key, _letters_of(columns, refusals, payloads_at))
             self.counts.late[source] += placed.late
             self.counts.rows += columns.n - placed.refused
@@ -224,7 +234,9 @@ class Locator:
     def advance(self, key: RawKey, offset: int) -> None:
         """The offsets below `offset` hold no more records (control batches, aborted transactions, compacted away)."""
         progress = self._partitions[key]
-        progress.position = max(progress.position, offset)
+        if offset > progress.position:
+            progress.position = offset
+            progress.slept = False  # perhaps there were records, and the broker has deleted them
 
     def seen_end(self, key: RawKey, end_offset: int, at_ms: int) -> None:
         """The broker said at `at_ms` (wall clock) that the raw partition's next record will get `end_offset`."""
@@ -278,17 +290,23 @@ class Locator:
         if self._rows >= self.settings.max_flush_rows or self._bytes >= self.settings.max_flush_bytes:
             return 0
         wait_ms = most_ms
+        least_ms = self.settings.backlog_interval_ms if self._is_far_behind() else 0
         if self._rows or self._letters:
-            wait_ms = min(wait_ms, self._flushed_ms + self.settings.flush_interval_ms - now_ms)
+            wait_ms = min(wait_ms, self._flushed_ms + max(self.settings.flush_interval_ms, least_ms) - now_ms)
         if self._partitions:
-            wait_ms = min(wait_ms, self._level_ms + self.settings.header_interval_ms - now_ms)
+            wait_ms = min(wait_ms, self._level_ms + max(self.settings.header_interval_ms, least_ms) - now_ms)
         return max(0, wait_ms)
+
+    def _is_far_behind(self) -> bool:
+        """Whether a flush of rows and more waits at the broker, as far as we have seen."""
+        waiting = sum(max(0, progress.end - progress.position) for progress in self._partitions.values())
+        return waiting >= self.settings.max_flush_rows
 
     def flush(self, now_ms: int, *, level: bool = False) -> Flush:
         """Frames for all that was fed. Level when asked for, or when the header interval has passed."""
         level = level or now_ms - self._level_ms >= self.settings.header_interval_ms
         for progress in self._partitions.values():
-            progress.idle = self._is_idle(progress)
+            progress.idle = self._is_idle(progress, now_ms)
         frames: list[FrameOut] = []
         with_rows: set[int] = set()
         blocks = [block for key in sorted(self._pending) for block in self._pending[key]]
@@ -320,14 +338,21 @@ class Locator:
         counts, self.counts = self.counts, Counts()
         return counts
 
-    def _is_idle(self, progress: RawProgress) -> bool:
+    def _is_idle(self, progress: RawProgress, now_ms: int) -> bool:
         """Read to its end, and the broker has confirmed that end long enough after event time last moved on.
 
         A broker that does not answer confirms nothing: an unreachable partition is not an idle one. Rows that do not
         move event time on do not keep a partition awake either, or one stuck clock could stop all alerts.
+
+        What slept when its offset was committed has been quiet for long enough: it is idle as soon as the broker
+        confirms, to one who is certainly still its owner, that nothing has come behind that offset.
         """
-        quiet_ms = progress.end_seen_ms - progress.advanced_ms
-        return progress.position >= progress.end >= 0 and quiet_ms >= self.settings.idle_after_ms
+        if progress.position < progress.end or progress.end < 0:
+            return False
+        if progress.slept and now_ms - progress.end_seen_ms < CERTAINLY_OURS_MS:
+            progress.slept = False
+            progress.advanced_ms = progress.end_seen_ms - self.settings.idle_after_ms
+        return progress.end_seen_ms - progress.advanced_ms >= self.settings.idle_after_ms
 
     def _placed_tickets(self, *, level: bool) -> tuple[FrameOut, ...]:
         """The waiting tickets of each raw partition, each row once: no halo, late ones too."""
@@ -394,9 +419,9 @@ class Locator:
     def _commits(self) -> dict[RawKey, Commit]:
         commits: dict[RawKey, Commit] = {}
         for key, progress in self._partitions.items():
-            if progress.position != progress.committable:
-                commits[key] = Commit(progress.position, progress.state.encode())
-                progress.committable = progress.position
+            if (progress.position, progress.idle) != progress.committed:
+                progress.committed = progress.position, progress.idle
+                commits[key] = Commit(progress.position, replaced(progress.state, idle=progress.idle).encode())
         return commits
 
     def _frame(self, shard: int, covers: list[Cover], batch: pa.RecordBatch | None = None) -> FrameOut:

@@ -68,16 +68,19 @@ class SourceRules:
     lateness_ms: int = 5_000
 
 
-class WatermarkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WatermarkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must survive a restart for lateness to be judged as before; it is the metadata of the raw offset commit.
 
     `max_event_ms` is the greatest event time among the accepted rows before the committed offset, 0 if there is none.
     `max_arrival_ms` is the greatest arrival among all rows before it. What lies in the future is judged by that: a
     broker whose clock is put back by an hour must not have every record refused for an hour.
+    `idle`: at the committed offset every shard had been told that the source is idle. The next owner need not wait for
+    that again: it stays true until a record comes, and that one lies behind the offset.
     """
 
     max_event_ms: int = NO_EVENT_MS
     max_arrival_ms: int = 0
+    idle: bool = False
 
     def encode(self) -> str:
         return _encoder.encode(self).decode()

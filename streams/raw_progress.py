@@ -38,10 +38,15 @@ class RawProgress:
         return self.partitions.setdefault(key, RawPartition()).coverage
 
     def apply(self, cover: Cover) -> None:
-        """Take in what a frame says of a raw partition, after its rows have been dealt with."""
+        """Take in what a frame says of a raw partition, after its rows have been dealt with.
+
+        Whether its source is idle is told by who has come farthest: a worker that was frozen, with a frame in its hands
+        that says so, must not close windows over what its successor has sent meanwhile.
+        """
         partition = self.partitions.setdefault((cover.source, cover.partition), RawPartition())
+        if cover.last >= partition.coverage.last:  # else it was written before what is known already
+            partition.idle = cover.idle
         partition.coverage.add(cover.first, cover.last)
-        partition.idle = cover.idle
         if cover.max_event_ms > 0:
             partition.watermark_ms = max(partition.watermark_ms or cover.watermark_ms, cover.watermark_ms)
             partition.max_event_ms = max(partition.max_event_ms or cover.max_event_ms, cover.max_event_ms)

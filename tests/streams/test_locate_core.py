@@ -248,6 +248,7 @@ def test_a_broker_that_does_not_answer_makes_no_source_idle() -> None:
     "row",
     [
         DecodedRow(1, event_at_ms=T0 - 60_000),  # late
+        DecodedRow(1, event_at_ms=T0 - 60_000, received_at_ms=T0 + 5_000),  # late, and has only now arrived
         DecodedRow(1, event_at_ms=T0),  # the same time again
         DecodedRow(1, event_at_ms=T0 + 10_000_000),  # a future time
         DecodedRow(1, lon=0.0, event_at_ms=T0 + 1),  # outside the city
