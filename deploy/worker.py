@@ -301,7 +301,7 @@ class _Worker:
             log_=kafka_log,
             zone=config.city.zone_info,
         )
-        self._watch_app("archive", app, lambda: WAITS if store.away else NORMAL)
+        self._watch_app("archive", app, lambda: archive_pace(store))
         try:
             async with _running(app):
                 yield app
@@ -394,6 +394,14 @@ class _Worker:
             yield producer
         finally:
             await _within(STOP_WITHIN_S, producer.stop(), "messages not sent")  # it waits for its broker for ever
+
+
+def archive_pace(store: StoreThread) -> float:
+    """How fast time counts against the archive. Its batches wait for each other's inserts: those of a slow ClickHouse
+    take up to a minute each, and there may be many shards, so that none of them commits for longer than that."""
+    if store.away:
+        return WAITS
+    return BUSY if store.busy else NORMAL
 
 
 @contextlib.asynccontextmanager

@@ -281,6 +281,12 @@ class StoreThread:
         self.store = store
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self._away_since: float | None = None
+        self._calls = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way, or waits for its turn. It may take a minute without being an outage yet."""
+        return self._calls > 0
 
     @property
     def away(self) -> bool:
@@ -289,7 +295,11 @@ class StoreThread:
 
     async def run(self, call: Callable[[Store], T]) -> T:
         """`call(store)` in the thread. A cancelled caller does not stop a call that has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, self.store)
+        self._calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, self.store)
+        finally:
+            self._calls -= 1
 
     async def until_done(self, call: Callable[[Store], T], *, wanted: Callable[[], bool] = lambda: True) -> T | None:
         """Repeat `call` with growing pauses until it works, however long that takes; None once it is not `wanted`.
