@@ -70,11 +70,14 @@ class LocateSettings(BaseModel):
     """How often shards without rows are told how far the raw partitions have come."""
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 1_000
     """How often raw offsets are committed; a restart reads again what came since."""
-    max_flush_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 131_072
+    max_flush_rows: Annotated[int, Field(ge=1, le=4_000_000)] = 262_144
     """A flush is made at once when so many rows wait."""
+    backlog_interval_ms: Annotated[int, Field(ge=1, le=10_000)] = 250
+    """Least time between two flushes while more rows than a flush takes wait at the broker: what is far behind gets on
+    faster by large frames."""
     max_flush_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 30)] = 64 * 1024 * 1024
     """The same in bytes, which bounds memory when records are large."""
-    max_frame_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 65_536
+    max_frame_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 131_072
     """Rows of one frame at most."""
     max_frame_bytes: Annotated[int, Field(ge=1 << 16, le=12 * 1024 * 1024)] = 8 * 1024 * 1024
     """Bytes of one frame, about; well below the 16 MiB that topic observations accepts."""

@@ -377,6 +377,24 @@ def test_a_flush_is_due_after_its_interval_or_when_much_has_come() -> None:
     assert city.at(0.1).locator.due(city.now_ms)  # headers
 
 
+def test_what_is_far_behind_is_flushed_by_rows_or_after_a_longer_interval() -> None:
+    city = City(LocateSettings(max_flush_rows=3, backlog_interval_ms=250)).assign(READINGS_0, READINGS_1)
+    city.flush(level=True)
+    city.feed(READINGS_0, DecodedRow(0))
+    city.locator.seen_end(READINGS_0, 3, city.now_ms)  # two wait
+    assert city.at(0.1).locator.due(city.now_ms)
+    city.locator.seen_end(READINGS_1, 1, city.now_ms)  # three in all
+    assert not city.locator.due(city.now_ms)
+    assert city.locator.due_in_ms(city.now_ms, 1_000) == 150
+    assert city.at(0.25).locator.due(city.now_ms)
+    city.feed(READINGS_0, DecodedRow(1))
+    assert city.at(0.1).locator.due(city.now_ms)  # two again
+    city.locator.seen_end(READINGS_0, 9, city.now_ms)
+    assert not city.locator.due(city.now_ms)
+    city.feed(READINGS_0, DecodedRow(2))
+    assert city.locator.due(city.now_ms)  # as many as a flush takes
+
+
 def test_a_flush_is_due_when_many_bytes_wait() -> None:
     city = City(LocateSettings(max_flush_bytes=1 << 16)).assign(READINGS_0)
     city.flush(level=True)
