@@ -27,6 +27,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
 from streams import metrics
+from streams.embedded_insert import EmbeddedInsert
 
 log = logging.getLogger(__name__)
 # The driver logs a traceback for every refused connection and urllib3 a warning for every attempt; what happened is in
@@ -157,6 +158,7 @@ class Store:
         self._connect_timeout_s = connect_timeout_s
         self._request_timeout_s = request_timeout_s
         self._client: Client | None = None
+        self._embedded = EmbeddedInsert()
 
     def ping(self) -> str:
         """The engine's version. The cheapest question that shows that it answers and lets us in."""
@@ -199,16 +201,15 @@ class Store:
         try:
             # the Arrow file format allows one dictionary per column, frames bring their own
             one = rows.combine_chunks() if any(column.num_chunks > 1 for column in rows.columns) else rows
-            self._call(
-                f"insert {rows.num_rows} rows into {table}",
-                lambda client: client.insert_arrow(table, one, settings=settings),
-            )
+            insert = self._embedded.insert if self.address.embedded else _insert_arrow
+            self._call(f"insert {rows.num_rows} rows into {table}", lambda client: insert(client, table, one, settings))
         finally:
             metrics.CLICKHOUSE_INSERT_SECONDS.observe(time.perf_counter() - started)
         metrics.CLICKHOUSE_ROWS.labels(table).inc(rows.num_rows)
 
     def close(self) -> None:
         client, self._client = self._client, None
+        self._embedded.close()
         if client is not None:
             client.close()
 
@@ -330,6 +331,10 @@ class StoreThread:
     async def close(self) -> None:
         await self.run(lambda store: store.close())
         self._thread.shutdown(wait=False)
+
+
+def _insert_arrow(client: Client, table: str, rows: pa.Table, settings: Mapping[str, int | str]) -> None:
+    client.insert_arrow(table, rows, settings=dict(settings))
 
 
 def _summary(sql: str) -> str:
