@@ -24,6 +24,7 @@ from mode import Service
 
 from deploy import arrow_alone, quiet_log  # noqa: F401  it comes first: see there
 from deploy.config import TongguanConfig
+from deploy.give_back import GiveBack
 from deploy.last_resort import end_within
 from deploy.loop_watch import LoopWatch
 from deploy.store import open_store, store_url
@@ -114,6 +115,7 @@ class _Worker:
         config = self._config
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(LoopWatch(loop, hangs_after_s=5 * config.kafka.stuck_after_s, status=STUCK_STATUS))
+            stack.enter_context(GiveBack())
             served = stack.enter_context(metrics.serve(config.metrics.host, config.metrics.port))
             log.info("worker: metrics at %s", served.url)
             producer = await stack.enter_async_context(self._producer(stop))
