@@ -135,7 +135,18 @@ def observation_rows(batches: Sequence[pa.RecordBatch]) -> Separated:
     if not table.num_rows:
         return Separated(table, TICKETS.empty_table(), PERSONAL.empty_table())
     separated = _separated(table)
-    return separated._replace(observations=in_table_order(separated.observations))
+    return separated._replace(observations=in_table_order(_without_nulls(separated.observations)))
+
+
+def _without_nulls(table: pa.Table) -> pa.Table:
+    """Columns that are null in every row are left out: ClickHouse fills them, which is cheaper than to move them."""
+    return table.select(
+        [
+            name
+            for name, column in zip(table.column_names, table.columns, strict=True)
+            if column.null_count < len(column)
+        ]
+    )
 
 
 def _separated(table: pa.Table) -> Separated:
