@@ -121,15 +121,35 @@ def _numbers(values: npt.NDArray[np.int64], width: int) -> pa.Array:
 # --- unpacking -------------------------------------------------------------------------------------------------------
 
 
+def check(batch: pa.RecordBatch, schema: pa.Schema) -> int:
+    """FrameError unless `unpack` will do; how many bytes of text it will write out."""
+    _check_names(batch, schema)
+    written = 0
+    for at, field in enumerate(schema):
+        narrow, column = batch.schema.field(at), batch.column(at)
+        if field.type == _WORDS:
+            made = _unpack(field, narrow, column)
+            written += made.nbytes if made is not column else 0
+        elif pa.types.is_dictionary(field.type):
+            check_words(field, column)
+        else:
+            number_of(field, narrow, column)
+    return written
+
+
 def unpack(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The batch of `schema` whose narrow form `batch` is; it has been validated, so its buffers are sound.
 
     FrameError when it is the narrow form of no such batch.
     """
-    if batch.schema.names != schema.names:
-        raise FrameError(f"schemas/packed: expected {', '.join(schema.names)}; got {', '.join(batch.schema.names)}")
+    _check_names(batch, schema)
     columns = [_unpack(field, batch.schema.field(at), batch.column(at)) for at, field in enumerate(schema)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _check_names(batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    if batch.schema.names != schema.names:
+        raise FrameError(f"schemas/packed: expected {', '.join(schema.names)}; got {', '.join(batch.schema.names)}")
 
 
 def _unpack(field: pa.Field, narrow: pa.Field, column: pa.Array) -> pa.Array:

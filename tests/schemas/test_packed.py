@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import FrameError
-from schemas.packed import BASE, SCALE, pack, unpack
+from schemas.packed import BASE, SCALE, check, pack, unpack
 
 SCHEMA = pa.schema(
     [
@@ -176,15 +176,18 @@ def test_what_stands_for_nothing_is_refused(
 ) -> None:
     schema = one("number" if name == "other" else name)
     batch = narrow(name, column, **metadata)
-    with pytest.raises(FrameError, match=problem):
-        unpack(batch, schema)
+    for read in (unpack, check):
+        with pytest.raises(FrameError, match=problem):
+            read(batch, schema)
 
 
 def test_a_text_named_too_often_is_not_unpacked() -> None:
     words = pa.array(["x" * 2**20])
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(300, np.uint8)), words)
-    with pytest.raises(FrameError, match="bytes of text, more than"):
-        unpack(narrow("extra", column), one("extra"))
+    for read in (unpack, check):
+        with pytest.raises(FrameError, match="bytes of text, more than"):
+            read(narrow("extra", column), one("extra"))
+    assert check(narrow("extra", column[:3]), one("extra")) >= 3 * 2**20
 
 
 @pytest.mark.parametrize("bitmap", [False, True])
@@ -210,7 +213,10 @@ def test_damaged_metadata_never_leads_outside() -> None:
         try:
             found = unpack(batch, one(name))
         except FrameError:
+            with pytest.raises(FrameError):
+                check(batch, one(name))
             continue
+        check(batch, one(name))
         found.validate(full=True)
         if name in ("number", "small", "bits"):
             assert found.column(0).to_pylist() == [int(base) + stored for stored in (0, 7, 65_535)]
