@@ -55,6 +55,11 @@ _ABORT: Final = 0
 _MOST_OFFSETS: Final = 1 << 24
 
 
+FETCH_BYTES: Final = 10 * 1024 * 1024
+"""Of all partitions together. Three responses (one is read, one waits, one comes) must find room in a connection's
+buffers (streams/buffers.py): memory that is made anew for each costs as much as copying it out of the socket."""
+
+
 class RawMemoryRecords:
     """A fetch response cut into batches; takes the place of aiokafka's MemoryRecords.
 
@@ -281,7 +286,8 @@ class RawBatchConsumer:
         self._options: dict[str, Any] = {
             "auto_offset_reset": "earliest",
             "isolation_level": "read_committed",
-            "max_partition_fetch_bytes": 4 * 1024 * 1024,  # of compressed bytes, prefetched per partition
+            "max_partition_fetch_bytes": 2 * 1024 * 1024,  # of compressed bytes, prefetched per partition
+            "fetch_max_bytes": FETCH_BYTES,
             "fetch_max_wait_ms": 100,
             **(options or {}),
             "bootstrap_servers": bootstrap_servers,
