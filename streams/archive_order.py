@@ -2,7 +2,7 @@
 
 ClickHouse sorts every insert by the table's seven columns, comparing them one after the other, but looks first whether
 that has been done: 0.3 us a row of the 0.8 that an insert cost. Here nearly all of the order fits one 64-bit number a
-row, which the processor sorts in 15 ns; moving the columns takes 50.
+row, which the processor sorts in 15 ns; moving the columns takes 45.
 
 The order need not be right for the rows to be right: what is out of order ClickHouse sorts itself.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from topology.jit import kernel
 
@@ -46,7 +47,8 @@ def in_table_order(table: pa.Table) -> pa.Table:
     partition, offset = table["partition"].combine_chunks().to_numpy(), table["offset"].combine_chunks().to_numpy()
     if not _settle_ties(order, key, source, source_ranks, partition, offset):
         order = np.lexsort((offset, partition, source_ranks[source], key))
-    return table.take(pa.array(order))
+    # the numbers are in bounds, and narrow ones are read in half of the time
+    return pc.take(table, pa.array(order.astype(np.uint32)), boundscheck=False)
 
 
 def warm_up() -> None:
