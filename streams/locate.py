@@ -274,9 +274,11 @@ class LocateService(Service):
             )
 
     def _forget(self, keys: Iterable[RawKey]) -> None:
+        keys = list(keys)
         for key in keys:
             self._metrics.forget(key, self._names)
         self._reader.forget(keys)
+        self._sender.forget(keys)
         self._locator.revoke(keys)
 
     # --- small things ----------------------------------------------------------------------------------------------

@@ -223,11 +223,12 @@ class LocateReader:
 
     # --- committing ------------------------------------------------------------------------------------------------
 
-    async def commit(self, commits: Mapping[RawKey, Commit]) -> None:
-        """Commit what is still ours. A commit that fails is no harm: a later one follows, or records are read again."""
+    async def commit(self, commits: Mapping[RawKey, Commit]) -> bool:
+        """Commit what is still ours. False when Kafka refused it: then it should be tried again, for where nothing more
+        comes no later commit would follow. Where partitions are going, records are read again, which is no harm."""
         consumer = self._consumer
         if consumer is None:
-            return
+            return True
         ours = consumer.assignment()
         offsets = {
             self.partition(key): (commit.offset, commit.metadata)
@@ -235,13 +236,15 @@ class LocateReader:
             if self.partition(key) in ours
         }
         if not offsets:
-            return
+            return True
         try:
             await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             log.info("locate: offsets not committed, the group is being divided anew; they will be read again")
         except KafkaError as error:
-            log.warning("locate: offsets not committed (%s: %s); the next commit will do", type(error).__name__, error)
+            log.warning("locate: offsets not committed (%s: %s); trying again", type(error).__name__, error)
+            return False
+        return True
 
     # --- names -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -39,7 +39,8 @@ BATCH_BYTES: Final = 256 * 1024  # dead letters and urgent tickets share batches
 
 
 class LocateSender:
-    """An idempotent producer with a short queue. `commit` stores raw offsets; it is called with acknowledged ones only.
+    """An idempotent producer with a short queue. `commit` stores raw offsets; it is called with acknowledged ones only,
+    and says whether they need not be tried again.
 
     A producer that fails for good (fenced, sequence lost, message refused) is replaced, and what it left
     unacknowledged is sent again: readers drop what they have by its covers or its key.
@@ -52,7 +53,7 @@ class LocateSender:
         bootstrap: str,
         options: Mapping[str, Any],
         shards: int,
-        commit: Callable[[Mapping[RawKey, Commit]], Awaitable[None]],
+        commit: Callable[[Mapping[RawKey, Commit]], Awaitable[bool]],
         commit_interval_ms: int,
         make_producer: Callable[..., Any] = FlatProducer,
     ) -> None:
@@ -156,8 +157,14 @@ class LocateSender:
     async def _commit_now(self) -> None:
         commits, self._uncommitted = self._uncommitted, {}
         self._committed_at = time.monotonic()
-        if commits:
-            await self._commit(commits)
+        if commits and not await self._commit(commits):
+            # with the next flush, which comes also when nothing else does
+            self._uncommitted = commits | self._uncommitted
+
+    def forget(self, keys: Iterable[RawKey]) -> None:
+        """These partitions are another's: what was not committed of them, nobody commits later."""
+        for key in keys:
+            self._uncommitted.pop(key, None)
 
     async def _deliver_frames(self, topic: str, frames: Sequence[FrameOut]) -> None:
         while frames[0].shard >= await self._partitions(topic):  # the raw topic has grown: this one will, too

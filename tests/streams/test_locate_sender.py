@@ -83,13 +83,18 @@ class Rig:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.committed: dict[RawKey, Commit] = {}
+        self.refused = 0  # this many commits fail
         self.sender = LocateSender(
             TopicNames("t."), bootstrap="nowhere:1", options={}, shards=2, commit=self.commit, commit_interval_ms=0,
             make_producer=broker,
         )  # fmt: skip
 
-    async def commit(self, commits: Mapping[RawKey, Commit]) -> None:
+    async def commit(self, commits: Mapping[RawKey, Commit]) -> bool:
+        if self.refused:
+            self.refused -= 1
+            return False
         self.committed.update(commits)
+        return True
 
 
 @pytest.fixture
@@ -136,6 +141,31 @@ async def test_offsets_are_committed_after_frames_and_letters_and_not_before(rig
     assert not rig.committed
     await rig.broker.acknowledge(dead)
     assert rig.committed == {(0, 0): Commit(5, "state")}
+
+
+async def test_offsets_whose_commit_was_refused_are_committed_with_the_next_flush(rig: Rig) -> None:
+    """When nothing more comes there is no later commit of that partition, only flushes without rows."""
+    rig.refused = 1
+    rig.sender.put(flush((0, b"a"), upto=5))
+    await rig.broker.values()
+    await rig.broker.acknowledge()
+    assert not rig.committed
+    rig.sender.put(flush((0, b"header")))
+    await rig.broker.values()
+    await rig.broker.acknowledge()
+    assert rig.committed == {(0, 0): Commit(5, "state")}
+
+
+async def test_offsets_of_partitions_that_are_anothers_are_not_tried_again(rig: Rig) -> None:
+    rig.refused = 1
+    rig.sender.put(flush((0, b"a"), upto=5))
+    await rig.broker.values()
+    await rig.broker.acknowledge()
+    rig.sender.forget([(0, 0)])
+    rig.sender.put(flush((0, b"header")))
+    await rig.broker.values()
+    await rig.broker.acknowledge()
+    assert not rig.committed
 
 
 async def test_urgent_tickets_pass_a_stuck_flush_but_hold_back_the_commit_behind_them(rig: Rig) -> None:
