@@ -3,7 +3,8 @@
 One seed is one city. In turn the victim is locate, join, dispatch, archive, or one worker with all roles; the roles
 that are not the victim's run beside it in a worker that is left alone. While records come, then while people act, the
 victim is killed some times and started again; the plan is drawn from the seed. In one seed of ten the workers are
-executed, not forked.
+executed, not forked. With a protection taken away the kills are aimed at where it is needed, if that is a matter of
+moments (`protections.AIMED`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from functools import partial
 from typing import Final
 
 from tests.chaos.campaign import Stage, run_seeds
-from tests.chaos.lives import Scene, draw_kills
+from tests.chaos.lives import PATIENCE_S, Kill, Scene, draw_kills
 from tests.chaos.promises import Given, Outcome
+from tests.chaos.protections import AIMED
 
 VICTIMS: Final = ("locate", "join", "dispatch", "archive", "all")
 RECORDS: Final = 2_400
 SENT_WITHIN_S: Final = 6.0
 WORKED: Final = 8  # incidents
+AIMED_PATIENCE_S: Final = 30.0  # for a crash point that must come
 
 
 def run(given: Given) -> Outcome:
@@ -29,21 +32,28 @@ def run(given: Given) -> Outcome:
 
 async def trial(stage: Stage, seed: int) -> list[str]:
     chance = random.Random(seed)
-    victim = VICTIMS[seed % len(VICTIMS)]
+    aim = next((AIMED[name] for name in stage.given.off if name in AIMED), None)
+    victim = VICTIMS[seed % len(VICTIMS)] if aim is None else aim.victim
     executed = seed // len(VICTIMS) % 10 == 9
-    city = stage.city(seed)
+    city = stage.city(seed, overrides={} if aim is None else aim.overrides)
     await city.set_up_async()
     records = city.make_records(RECORDS, seed)
-    while_sending = draw_kills(chance, victim, chance.randint(1, 3))
-    while_acting = draw_kills(chance, victim, 1) if victim in ("dispatch", "archive", "all") else []
+    if aim is None:
+        while_sending = draw_kills(chance, victim, chance.randint(1, 3))
+        while_acting = draw_kills(chance, victim, 1) if victim in ("dispatch", "archive", "all") else []
+    else:
+        while_sending = [Kill(0.0, point, 0.0) for point in aim.points]
+        while_acting = while_sending[:1] if victim == "dispatch" else []
     async with Scene(city, victim, partial(stage.note, seed), executed=executed) as scene:
-        reached = await scene.die(while_sending, city.send(records, lasting_s=SENT_WITHIN_S))
+        patience_s = PATIENCE_S if aim is None else AIMED_PATIENCE_S
+        sending = city.send(records, lasting_s=SENT_WITHIN_S)
+        reached = await scene.die(while_sending, sending, patience_s=patience_s)
         await city.all_settled(archived=False)
         messages = city.work_on(await city.incidents_to_work(WORKED, chance))
         if while_acting:
             scene.kill_at_rest()
             stage.note(seed, "from here on people act")
-            reached += await scene.die(while_acting, city.act(messages, lasting_s=2.0))
+            reached += await scene.die(while_acting, city.act(messages, lasting_s=2.0), patience_s=patience_s)
         else:
             await city.act(messages)
         await city.all_settled()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
 
+from tests.chaos.simulator.mishaps import ANSWERS, PIECES, Mishap, Trip, name_of
 from tests.chaos.simulator.process import Process
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ REQUESTS: Final = (
     "insert observations", "insert tickets", "insert alerts", "insert dead_letters", "insert incidents", "look up",
 )  # fmt: skip
 """What a fault can wait for; the label of each request (network.py)."""
+ANSWERED: Final = ("offsets", "metadata", "group offsets", *(
+    what for what in REQUESTS if what.split()[0] in ("commit", "committed", "read", "delete")
+))  # fmt: skip
+"""What can be answered with an error that its client does not see to itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +56,25 @@ class Odds:
     store_slow: float = 1
     compact: float = 2
     lose: float = 0  # what join and loop have stored of their state is gone
+    trip: float = 1  # a piece of the product raises what nobody expects (mishaps.py)
+    bad_answer: float = 1  # Kafka answers a request with an error, having served it or not
     kill_again: float = 0.3  # of those that were restarted, while they recover
     failing_producer: float = 0.004
     failing_insert: float = 0.08
+    failing_fetch: float = 0.0005
     lagging: float = 0.15  # partitions of groups
 
     def weights(self) -> dict[str, float]:
         kinds = (
             "kill", "freeze", "duel", "cut", "leave", "come", "clock", "broker_away", "store_away", "store_slow",
-            "compact", "lose",
+            "compact", "lose", "trip", "bad_answer",
         )  # fmt: skip
         return {kind: getattr(self, kind) for kind in kinds}
 
 
 NONE: Final = Odds(
     faults=(0, 0), kill=1, freeze=0, duel=0, cut=0, leave=0, come=0, clock=0, broker_away=0, store_away=0, store_slow=0,
-    compact=0, kill_again=0, failing_producer=0, failing_insert=0, lagging=0,
+    compact=0, trip=0, bad_answer=0, kill_again=0, failing_producer=0, failing_insert=0, failing_fetch=0, lagging=0,
 )  # fmt: skip
 _KILLS: Final = replace(NONE, faults=(3, 6), kill=10, kill_again=0.3)
 ODDS: Final[Mapping[str, Odds]] = {
@@ -81,6 +89,9 @@ ODDS: Final[Mapping[str, Odds]] = {
     "broker": replace(_KILLS, kill=1, broker_away=6, cut=4, compact=2, failing_producer=0.01),
     "producers": replace(_KILLS, faults=(1, 3), kill=1, failing_producer=0.05),
     "state": replace(_KILLS, kill=4, compact=4, lose=4, duel=2),
+    "errors": replace(
+        _KILLS, faults=(1, 5), kill=1, trip=10, bad_answer=5, leave=1, failing_producer=0.003, failing_fetch=0.002
+    ),
     "lags": replace(_KILLS, lagging=0.7),
 }
 """Odds by name; "all" is a bit of everything."""
@@ -93,7 +104,8 @@ class _Ambush:
     what: str
     left: int
     served: bool
-    strike: Callable[[Process], None]
+    strike: Callable[[Process], BaseException | None]
+    """What is given back is the answer."""
 
 
 @dataclass(slots=True)
@@ -105,6 +117,7 @@ class Faults:
     session_s: float
     told: Counter[str] = field(default_factory=Counter)
     """Faults that were injected, by kind."""
+    trips: list[Trip] = field(default_factory=list)
     _ambushes: list[_Ambush] = field(default_factory=list)
 
     def plan(self) -> None:
@@ -121,16 +134,35 @@ class Faults:
 
     # --- at the services -------------------------------------------------------------------------------------------
 
-    def request(self, process: Process, what: str, *, served: bool) -> None:
+    def request(self, process: Process, what: str, *, served: bool) -> BaseException | None:
+        """A request is about to be served, or was; the error that it is answered with all the same."""
         if not self._ambushes or self.over:
-            return
+            return None
         for ambush in self._ambushes:
             if ambush.served == served and what == ambush.what:
                 ambush.left -= 1
                 if ambush.left <= 0:
                     self._ambushes.remove(ambush)
-                    ambush.strike(process)
-                    return
+                    return ambush.strike(process)
+        return None
+
+    def trip(self, process: Process, piece: str, *, after: bool) -> None:
+        """A piece of the product begins, or has worked."""
+        for trip in self.trips:
+            if trip.piece == piece and trip.after == after and not self.over:
+                trip.left -= 1
+                if trip.left <= 0:
+                    self.trips.remove(trip)
+                    side = "after" if after else "before"
+                    self._tell("trip", f"{process.name}: something is raised {side} {piece}")
+                    raise Mishap(f"{side} {piece}")
+
+    def fetch(self, process: Process) -> None:
+        """Raises when what was fetched is an error."""
+        if not self.over and self.odds.failing_fetch and self.world.chance.random() < self.odds.failing_fetch:
+            error = self.world.chance.choice(ANSWERS)
+            self._tell("failing fetch", f"{process.name} fetches {error.__name__}")
+            raise error
 
     def produce(self, process: Process, place: TopicPartition) -> str | None:
         if self.over or self.world.chance.random() >= self.odds.failing_producer:
@@ -190,9 +222,27 @@ class Faults:
         elif way == "step":
             self.strike_at_step(process, chance.randrange(1, STEPS // 4), strike)
         else:
-            self._ambushes.append(
-                _Ambush(chance.choice(REQUESTS), chance.choice((1, 1, 2, 5)), chance.random() < 0.5, strike)
-            )
+            self._lie_in_wait(chance.choice(REQUESTS), strike)
+
+    def _lie_in_wait(self, what: str, strike: Callable[[Process], BaseException | None]) -> None:
+        chance = self.world.chance
+        self._ambushes.append(_Ambush(what, chance.choice((1, 1, 2, 5)), chance.random() < 0.5, strike))
+
+    def _trip(self) -> None:
+        chance = self.world.chance
+        self.trips.append(Trip(name_of(*chance.choice(PIECES)), chance.choice((1, 1, 2, 5, 12)), chance.random() < 0.5))
+
+    def _bad_answer(self) -> None:
+        """Of those requests whose errors a client of Kafka hands on; a producer has its own way to fail."""
+        what = self.world.chance.choice(ANSWERED)
+        error = self.world.chance.choice(ANSWERS)
+
+        def answer(process: Process) -> BaseException:
+            self._tell("bad answer", f"{process.name} is answered {error.__name__}: {what}")
+            made: BaseException = error()
+            return made
+
+        self._lie_in_wait(what, answer)
 
     @staticmethod
     def strike_at_step(process: Process, steps: int, strike: Callable[[Process], None]) -> None:

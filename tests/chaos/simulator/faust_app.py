@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, KafkaError
 from faust.transport.consumer import Consumer
 from intervaltree import IntervalTree  # type: ignore[import-untyped]  # comes with Faust, which keeps its gaps in it
 
+from streams import faust_transport
 from tests.chaos.simulator.broker import Record
 from tests.chaos.simulator.fetching import Fetcher
 from tests.chaos.simulator.groups import Committed, Member, Partitions, calling_process
@@ -50,6 +51,8 @@ class SimApp:
         self.on_partitions_revoked = Signal()
         self._process = calling_process()
         self._world = self._process.world
+        # what the last fetch said of the end; nearly always that is the end now
+        self.consumer = SimpleNamespace(highwater=lambda place: self._world.broker.log(TopicPartition(*place)).end)
         self._group = self._world.group(group, broker_session_timeout)
         self._commit_every_s = broker_commit_interval
         self._buffer = min(stream_buffer_maxsize, BUFFER)
@@ -138,13 +141,31 @@ class SimApp:
     async def _go_on(self, places: Partitions) -> None:
         assert self._member is not None and self._fetcher is not None
         await asyncio.sleep(self._world.chance.uniform(0, 0.02))
-        if not await self._fetcher.find_positions(places):
+        try:
+            committed = await self._went_back(self._fetcher, places)
+        except KafkaError as problem:
+            await self.crash(problem)
+            return
+        if committed is None:
             return
         for place in places:
-            committed = self._group.committed.get(place)
-            self._offsets.went_to(place, None if committed is None else committed.offset)
+            self._offsets.went_to(place, committed[place])
         self._empty_buffers()
         self._flow.set()
+
+    async def _went_back(self, fetcher: Fetcher, places: Partitions) -> Mapping[TopicPartition, int | None] | None:
+        """What is committed. The consumer has begun to fetch when it heard of its partitions; what came until now is
+        thrown away, and the consumer set back as our own transport does that."""
+        assignment = fetcher.member.assignment
+        if not await fetcher.find_positions(places):
+            return None
+        for place in sorted(places):
+            fetcher.take(place, self._world.chance.choice((0, 1, 5)))
+        if not places:
+            return {}
+        thread: Any = SimpleNamespace(_ensure_consumer=lambda: SimPositions(fetcher))
+        committed: Mapping[TopicPartition, int | None] = await faust_transport._Thread._seek_to_committed(thread)
+        return committed if fetcher.member.assignment == assignment else None  # else divided anew meanwhile
 
     def _empty_buffers(self) -> None:
         for stream in self._streams.values():
@@ -161,6 +182,11 @@ class SimApp:
                 await fetcher.wait(LONG_POLL_S if fetcher.reachable else 1.0)
                 continue
             assignment = member.assignment
+            try:
+                self._world.faults.fetch(self._process)
+            except KafkaError as problem:
+                await self.crash(problem)
+                return
             chance.shuffle(places)
             for place in places:
                 if not self._flow.is_set() or member.assignment != assignment:
@@ -217,10 +243,36 @@ class SimApp:
         except CommitFailedError as problem:
             if "already rebalanced" not in str(problem):  # Faust looks for these words; aiokafka has a line break there
                 await self.crash(problem)
-        except IllegalStateError as problem:
+        except KafkaError as problem:
             await self.crash(problem)
+            return
         for place, committed in ours.items():
             self._offsets.committed_up_to(place, committed.offset)
+
+
+class SimPositions:
+    """The side of an AIOKafkaConsumer that is asked to go back."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    def assignment(self) -> Partitions:
+        return self._fetcher.member.mine
+
+    async def seek_to_committed(self) -> dict[TopicPartition, int | None]:
+        """As aiokafka does: where nothing is committed, and where 0 is, the position stays as it is."""
+        found: dict[TopicPartition, int | None] = {}
+        for place in sorted(self.assignment()):
+            committed = await self._fetcher.member.committed(place)
+            found[place] = None if committed is None else committed.offset
+            if committed is not None and committed.offset > 0:
+                self._fetcher.go_to(place, committed.offset)
+        return found
+
+    async def seek_to_beginning(self, *places: TopicPartition) -> None:
+        broker = self._fetcher.member.group.world.broker
+        for place in places:
+            self._fetcher.go_to(place, broker.log(place).begin)
 
 
 async def _ended(work: Awaitable[None]) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from tests.chaos.simulator.broker import Record
-from tests.chaos.simulator.groups import Member, Partitions
+from tests.chaos.simulator.groups import Committed, Member, Partitions
 
 
 @dataclass(slots=True, eq=False)
@@ -34,13 +35,21 @@ class Fetcher:
         self.positions.clear()
         found: dict[TopicPartition, int] = {}
         for place in sorted(places):
-            committed = await self.member.committed(place)
+            committed = await self._committed(place)
             if self.member.assignment != assignment:
                 return False
             log = self.member.group.world.broker.log(place)
             found[place] = log.begin if committed is None else max(committed.offset, log.begin)
         self.positions.update(found)
         return True
+
+    async def _committed(self, place: TopicPartition) -> Committed | None:
+        """The client asks by itself here, until it is told."""
+        while True:
+            try:
+                return await self.member.committed(place)
+            except KafkaError:
+                await asyncio.sleep(0.1)
 
     def take(self, place: TopicPartition, most: int) -> list[Record]:
         """The next records that are visible, at most so many; the position moves behind them."""
@@ -54,6 +63,11 @@ class Fetcher:
         elif end > position:
             self.positions[place] = end  # a gap that compaction left
         return records
+
+    def go_to(self, place: TopicPartition, offset: int) -> None:
+        """Not of a partition that has gone meanwhile."""
+        if place in self.member.mine and place in self.positions:
+            self.positions[place] = max(offset, self.member.group.world.broker.log(place).begin)
 
     @property
     def reachable(self) -> bool:

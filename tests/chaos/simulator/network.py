@@ -107,16 +107,17 @@ class Network:
             else:
                 self._depart(request)
             return
-        faults.request(process, request.what, served=False)
+        request.error = faults.request(process, request.what, served=False)
         if process.state is State.DEAD and not process.lingers:
             return
-        try:
-            request.result = request.serve()
-        except ProcessDied:
-            raise
-        except Exception as problem:
-            request.error = problem
-        faults.request(process, request.what, served=True)
+        if request.error is None:
+            try:
+                request.result = request.serve()
+            except ProcessDied:
+                raise
+            except Exception as problem:
+                request.error = problem
+            request.error = faults.request(process, request.what, served=True) or request.error
         self._return(request)
 
     def _return(self, request: Request) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,15 +17,23 @@ from unittest.mock import patch
 
 import numpy as np
 
+import streams.archive
 import streams.archive_core
 import streams.archive_lanes
 import streams.clickhouse
+import streams.dispatch
+import streams.faust_transport
+import streams.intake
+import streams.join
 import streams.locate
 import streams.locate_reader
 import streams.steady_clock
+import streams.urgent
+from streams.agents import Event, build_agents
 from streams.archive_lanes import FrameLane, Lane
 from streams.coverage import Coverage
 from streams.intake import Intake
+from streams.locate import LocateService
 from streams.locate_core import Commit, Flush, Locator
 from streams.locate_reader import LocateReader
 from streams.locate_sender import LocateSender
@@ -125,6 +133,46 @@ def _the_wall_clock_paces() -> AbstractContextManager[object]:
     return patch.object(streams.locate, "steady_ms", streams.steady_clock.wall_ms)
 
 
+def _flushes_over_an_error() -> AbstractContextManager[object]:
+    in_thread = LocateService._in_thread
+
+    async def still_sound(self: LocateService, work: Callable[[], Any], then: Any = None) -> Any:
+        try:
+            return await in_thread(self, work, then)
+        finally:
+            self._sound = True
+
+    return patch.object(LocateService, "_in_thread", still_sound)
+
+
+# --- the shell of Faust's apps ---------------------------------------------------------------------------------------
+
+
+def _faust_goes_on_after_an_error() -> AbstractContextManager[object]:
+    """What Faust does by itself: acknowledge, and start the agent anew behind the event."""
+
+    def build(app: Any, agents: Any, take: Callable[[Event], Awaitable[None]], **options: Any) -> None:
+        async def forgiving(event: Event) -> None:
+            try:
+                await take(event)
+            except Exception:
+                event.ack()
+
+        build_agents(app, agents, forgiving, **options)
+
+    stack = ExitStack()
+    for module in (streams.archive, streams.dispatch, streams.intake, streams.join, streams.urgent):
+        stack.enter_context(patch.object(module, "build_agents", build))
+    return stack
+
+
+def _faust_seeks_as_it_does() -> AbstractContextManager[object]:
+    async def seek(self: Any) -> Any:
+        return await self._ensure_consumer().seek_to_committed()
+
+    return patch.object(streams.faust_transport._Thread, "_seek_to_committed", seek)
+
+
 # --- join ------------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +205,18 @@ def _acknowledged_at_once_and_no_catching_up() -> AbstractContextManager[object]
     stack.enter_context(patch.object(ShardRunner, "_handle", acknowledged))
     stack.enter_context(patch.object(ShardRunner, "_catch_up", skip))
     return stack
+
+
+def _snapshot_after_an_error() -> AbstractContextManager[object]:
+    take = ShardRunner._take
+
+    async def still_sound(self: ShardRunner[Any], run: ShardRun[Any], payload: bytes, offset: int) -> None:
+        try:
+            await take(self, run, payload, offset)
+        finally:
+            run.sound = True
+
+    return patch.object(ShardRunner, "_take", still_sound)
 
 
 # --- loop ------------------------------------------------------------------------------------------------------------
@@ -308,6 +368,22 @@ _ALL: Final = (
     Protection(
         "insert-before-ack", "records are acknowledged when they are in ClickHouse", _acknowledged_before_it_is_in,
         ("history", "loop"), "kills",
+    ),
+    Protection(
+        "sound-locator", "locate gives nothing more out after an error in the middle of its work",
+        _flushes_over_an_error, ("street",), "errors",
+    ),
+    Protection(
+        "sound-shard", "a shard whose message was interrupted by an error is not stored",
+        _snapshot_after_an_error, ("street", "loop"), "errors",
+    ),
+    Protection(
+        "error-ends", "a worker whose agent fails ends, and acknowledges nothing more", _faust_goes_on_after_an_error,
+        ("street", "loop", "history"), "errors",
+    ),
+    Protection(
+        "first-message", "where nothing is committed, Faust's consumer goes back to the first message",
+        _faust_seeks_as_it_does, ("street", "loop"), "members",
     ),
     Protection(
         "refused-ends", "a worker whose producer is refused for good ends", _waits_for_a_broker_that_refuses,

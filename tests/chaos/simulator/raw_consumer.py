@@ -49,6 +49,7 @@ class SimRawConsumer:
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_batches: int | None = None
     ) -> dict[TopicPartition, list[RawBatch]]:
         until = self._world.loop.time() + timeout_ms / 1000
+        self._world.faults.fetch(self._member.process)
         while True:
             places = partitions or tuple(sorted(self._member.mine))
             found = self._take(places, max_batches)

@@ -31,6 +31,7 @@ import streams.snapshots
 from schemas.kinds import load_kinds
 from streams.locate import LocateService
 from tests.chaos.simulator.clickhouse import SimClickHouseConnect
+from tests.chaos.simulator.mishaps import PIECES, tripping
 from tests.chaos.simulator.process import PROCESS
 from tests.chaos.simulator.producer import SimProducer
 from tests.chaos.simulator.raw_consumer import SimRawConsumer
@@ -123,6 +124,7 @@ def installed() -> Iterator[None]:
             (streams.clickhouse, "clickhouse_connect", SimClickHouseConnect),
             *SLOWER,
             *SMALLER,
+            *((of, name, tripping(of, name)) for of, name in PIECES),
         ):  # fmt: skip
             stack.enter_context(patch.object(place, name, value))
         yield

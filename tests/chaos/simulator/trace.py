@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import TongguanError
 from tests.chaos.simulator.await_points import AwaitPoint
+from tests.chaos.simulator.mishaps import is_mishap
 from tests.chaos.simulator.process import PROCESS
 
 EXPECTED = (KafkaError, TongguanError)
@@ -39,7 +40,7 @@ class Trace:
         """A worker gives up."""
         self.crashes += 1
         self.say(f"{process}: {what} crashed: {problem!r}")
-        if not isinstance(problem, EXPECTED):
+        if not isinstance(problem, EXPECTED) and not is_mishap(problem):
             self.bugs.append(f"{process}: {what} crashed with {problem!r}")
 
 
