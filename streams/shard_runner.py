@@ -89,9 +89,9 @@ class ShardRun(Generic[C]):
     next_offset: int | None = None  # None: not restored yet
     catching_up: bool = False  # reading again what lies between the snapshot and the first event
     alive: bool = True  # False once the shard is another's: nothing is told, stored or acknowledged any more
-    sound: bool = (
-        True  # False once taking a message in was interrupted: the state holds half of it, or more than was told
-    )
+    # False once an error has interrupted a message, of which the state holds half or more than was told, or a copy of
+    # the state for a snapshot
+    sound: bool = True
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # a snapshot must not see half of a message's effects
     unacked: list[Event] = field(default_factory=list)
     unsent: list[Awaitable[Any]] = field(default_factory=list)
@@ -269,14 +269,17 @@ class ShardRunner(Generic[C]):
 
     async def _begin_snapshot(self, run: ShardRun[C]) -> None:
         assert run.next_offset is not None
+        sound, run.sound = run.sound, False  # a copy that fails may have forgotten what has changed since the last one
         capturing = asyncio.ensure_future(run.work.capture(run.next_offset))
         try:
             captured = await asyncio.shield(capturing)
         except asyncio.CancelledError:
             await asyncio.wait([capturing])  # nobody may touch the state before, and what is captured must be written
             self._begin_writing(run, capturing.result())
+            run.sound = sound
             raise
         self._begin_writing(run, captured)
+        run.sound = sound
 
     def _begin_writing(self, run: ShardRun[C], captured: C) -> None:
         if not run.alive:

@@ -167,6 +167,21 @@ async def test_no_message_is_taken_while_the_state_is_copied() -> None:
     assert work.taken == [0, 1]
 
 
+class BrokenCopy(Work):
+    async def capture(self, next_offset: int) -> Size:
+        raise MemoryError
+
+
+async def test_after_a_copy_that_failed_no_snapshot_is_written() -> None:
+    """Copying notes what has changed since the last snapshot as stored: the orderly stop wrote one that lacked it."""
+    work, log = BrokenCopy(), await log_of(1)
+    runner = runner_on(log, work, every_s=1e-9)
+    with pytest.raises(MemoryError):
+        await runner.handle(Event(TOPIC, b"", 0))
+    await runner.close()
+    assert not work.written
+
+
 async def test_an_event_that_is_given_up_while_the_state_is_copied_leaves_it_alone_until_it_is() -> None:
     work, log = SlowCopy(), await log_of(2)
     runner = runner_on(log, work, every_s=1e-9)
