@@ -10,9 +10,8 @@ Check:    the alerts equal the batch computation; every raw record is in ClickHo
     python -m benchmarks.archive --records 4000000 --json
     python -m benchmarks.archive --save
 
-Reading it: `rate` is records by the wall clock, from the first raw batch to the last row acknowledged by the engine; an
-incomplete last batch waits a second for more, which is in it. `rate_per_core` is what a core does when none waits:
-1 / CPU time a record.
+Reading it: `rate` is records by the wall clock, from the first raw batch to the last row acknowledged by the engine.
+`rate_per_core` is what a core does when none waits: 1 / CPU time a record.
 """
 
 from __future__ import annotations
@@ -211,8 +210,9 @@ def section(result: Result) -> str:
         ]
     lines += [
         "",
-        "The whole run ends with the last row's acknowledgement, and the last batch waits a second to fill. It does",
-        "not show a ClickHouse server on its own cores, which leaves the worker only the sending.",
+        "The whole run ends with the last row's acknowledgement; what is in hand at the end of the backlog",
+        "is written at once. It does not show a ClickHouse server on its own cores, which leaves the worker only the",
+        "sending.",
     ]
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import faust
+from faust.types import TP
 
 from streams import archive_loop_records, archive_records
 from streams.agents import Event, build_agents
@@ -55,8 +56,10 @@ class Archive:
         state: ShardStore,
         log_: Log,
         zone: ZoneInfo,
+        end_of: Callable[[str, int], int | None] = lambda topic, partition: None,
     ) -> None:
         self.names = names
+        self._end_of = end_of
         self._settings = settings
         self._store = store
         self._state = state
@@ -75,7 +78,9 @@ class Archive:
         """Hand the event to its lane; returns when there is room for the next. Acknowledged when durable."""
         message = event.message
         lane = self._lane(message.topic, message.partition)  # now: after a wait the partition may be another's
-        delivery = Delivery(message.offset, event.value, int(message.timestamp * 1000), event.ack)
+        end = self._end_of(message.topic, message.partition)
+        is_last = end is not None and message.offset + 1 >= end
+        delivery = Delivery(message.offset, event.value, int(message.timestamp * 1000), event.ack, is_last)
         event.value = message.value = None  # up to megabytes; the lane lets go of them as soon as they are in
         await lane.accept(delivery)
         await self._make_room()
@@ -139,7 +144,12 @@ def build_archive(
     The tables must be there (`apply_migrations`); while they are not, the archive waits and says so. The caller closes
     `store` after the app has stopped.
     """
-    archive = Archive(settings, names, store=store, state=state, log_=log_, zone=zone)
+
+    def end_of(topic: str, partition: int) -> int | None:
+        end: int | None = app.consumer.highwater(TP(topic, partition))  # as of the last fetch, without asking
+        return end
+
+    archive = Archive(settings, names, store=store, state=state, log_=log_, zone=zone, end_of=end_of)
 
     agents = {
         "archive-observations": names.observations,

@@ -66,6 +66,7 @@ class Delivery:
     value: bytes | None
     timestamp_ms: int
     ack: Callable[[], object] = lambda: None
+    is_last: bool = False  # nothing stood behind it on Kafka when it was fetched
 
 
 class Lane(ABC):
@@ -178,7 +179,8 @@ class FrameLane(Lane):
         self._first_unwritten: int | None = None  # where to begin when there is no checkpoint; None: with what comes
 
     async def _take(self, delivery: Delivery) -> None:
-        self._behind = wall_ms() - delivery.timestamp_ms > OLD_AFTER * 1000 * self._settings.batch_seconds
+        is_old = wall_ms() - delivery.timestamp_ms > OLD_AFTER * 1000 * self._settings.batch_seconds
+        self._behind = is_old and not delivery.is_last
         if self._first_unwritten is None:
             self._first_unwritten = delivery.offset
         try:

@@ -121,6 +121,15 @@ class _Thread(driver.AIOKafkaConsumerThread):
             await consumer.seek_to_beginning(*never)
         return committed
 
+    def highwater(self, tp: Any) -> Any:
+        """Where the partition ends as of the last fetch; None when that is not known, or the partition not ours at the
+        moment, where aiokafka fails: an event may be looked at when its partition has just been taken away."""
+        subscription = self._consumer._subscription.subscription if self._consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None or tp not in assignment.tps:
+            return None
+        return assignment.state_value(tp).highwater
+
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop=loop)
         kafka_wire.install(consumer._client)

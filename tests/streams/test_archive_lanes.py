@@ -83,12 +83,13 @@ class World:
             await self.log.append(TOPIC, 0, payload)
 
     async def feed(
-        self, lane: FrameLane, first: int | None = None, last: int | None = None, at_ms: int = T0_MS
+        self, lane: FrameLane, first: int | None = None, last: int | None = None, at_ms: int = T0_MS, end: int = 10**9
     ) -> None:
         """Deliver what Kafka has from the committed offset on, as Faust would; by its time, `at_ms`, long ago."""
         begin = self.committed if first is None else first
         for message in await self.log.read_range(TOPIC, 0, begin, 10**9 if last is None else last):
-            await lane.accept(Delivery(message.offset, message.value, at_ms, self._ack(message.offset)))
+            is_last = message.offset + 1 == end
+            await lane.accept(Delivery(message.offset, message.value, at_ms, self._ack(message.offset), is_last))
 
     def _ack(self, offset: int) -> Callable[[], object]:
         def ack() -> None:
@@ -160,6 +161,18 @@ async def test_a_batch_does_not_wait_for_what_does_not_come_though_the_last_was_
     assert not world.store.offsets
     await lane.flush_if_due(now + 101)
     assert world.store.offsets == [0, 1]
+
+
+async def test_a_batch_does_not_wait_at_the_end_of_the_backlog(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("streams.archive_lanes.time", SimpleNamespace(monotonic=lambda: now))
+    await world.produce(reading_frame(0, 1), reading_frame(2, 3))
+    lane = world.lane(ArchiveSettings(batch_seconds=10))
+    await world.feed(lane, last=0, end=2)
+    now = 1015.0
+    await world.feed(lane, first=1, end=2)  # old, but the last: there is nothing that the batch could wait for
+    await lane.flush_if_due(now)
+    assert world.store.offsets == [0, 1, 2, 3]
 
 
 async def test_the_largest_batch_is_written_while_all_shards_together_have_more_than_may_wait(world: World) -> None:

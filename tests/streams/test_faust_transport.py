@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,3 +136,20 @@ async def test_a_partition_of_which_nothing_is_committed_is_read_from_its_first_
     thread._ensure_consumer = lambda: consumer  # type: ignore[method-assign]
     assert (await thread._seek_to_committed())["committed"] == 7
     assert consumer.began == ["new", "at its first"]
+
+
+async def test_the_end_of_a_partition_is_known_from_its_fetches_and_of_another_it_is_not() -> None:
+    """aiokafka fails where the partition has just been taken away, which would end the worker."""
+    state = SubscriptionState()
+    thread = _Thread.__new__(_Thread)
+    thread._consumer = None
+    ours, gone = TP(*PARTITION), TP("observations", 3)
+    assert thread.highwater(ours) is None  # before it starts
+    thread._consumer = SimpleNamespace(_subscription=state)
+    assert thread.highwater(ours) is None  # before the group is divided
+    state.subscribe({"observations"})
+    state.assign_from_subscribed([PARTITION])
+    assert thread.highwater(ours) is None  # before the first fetch
+    state.subscription.assignment.state_value(PARTITION).highwater = 12
+    assert thread.highwater(ours) == 12
+    assert thread.highwater(gone) is None
