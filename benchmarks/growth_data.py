@@ -100,7 +100,9 @@ class Records:
 
     @property
     def partition(self) -> IntArray:
-        return self.device % PARTITIONS
+        # every tenth device is a camera: without the tenths half of the partitions would never have an event, and
+        # nothing would be judged before the end
+        return (self.device + self.device // 10) % PARTITIONS
 
 
 def make_records(spec: CitySpec, first: int, count: int) -> Records:
