@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from streams.join_core import JoinShard
 from streams.judging import Judge, SingleJudge, parted
 from streams.reals import load_real, store_real
 from streams.row_kernels import CHANGED, RANKS_AT, ROWS_AT, SAVED, TOUCHED
-from streams.sealed import CODING, HEAD_COLUMNS, LANE_COLUMNS, MISSING, Sealed, relative
+from streams.sealed import CODING, HEAD_COLUMNS, LANE_COLUMNS, MISSING, ROWS, Sealed, relative
 from streams.snapshot_parts import (
     AnyPart,
     Blob,
@@ -25,7 +25,7 @@ from streams.snapshot_parts import (
     SlotsPart,
     TrackPart,
 )
-from streams.tracks import FIRST_COLUMN, WIDTH, FloatArray, IntArray, RankArray, Track, TrackKey
+from streams.tracks import FIRST_COLUMN, LANES, WIDTH, FloatArray, IntArray, RankArray, Track, TrackKey
 from streams.windows import WindowGroup
 from streams.words import load_half
 from topology.jit import kernel
@@ -81,17 +81,20 @@ def open_parts(group: WindowGroup, *, everything: bool) -> Iterator[OpenPart]:
             )
 
 
-def sealed_part(group: WindowGroup, bucket: Sealed) -> SealedPart:
-    """A sealed bucket without the lanes that it does not have. Its buffers are not written any more, so not copied."""
+def sealed_part(group: WindowGroup, bucket: Sealed, layouts: Sequence[Layout]) -> SealedPart:
+    """A sealed bucket without the lanes that it does not have; `layouts` of its group's tracks. Its buffers are not
+    written any more, so not copied."""
     head, tracks = relative(bucket, group.plan), group.plan.tracks
     parts = head[: len(tracks) * HEAD_COLUMNS]
     lanes = head[len(tracks) * HEAD_COLUMNS :].reshape(-1, LANE_COLUMNS)
-    layouts = [layout_of(track, lanes[group.tracks[track.number, FIRST_COLUMN] :]) for track in tracks]
+    has_rows = np.repeat(parts.reshape(-1, HEAD_COLUMNS)[:, ROWS] > 0, group.tracks[:, LANES])
+    if (has_rows & (lanes[:, CODING] == MISSING)).any():
+        layouts = [layout_of(track, lanes[group.tracks[track.number, FIRST_COLUMN] :]) for track in tracks]
     evidence = None if bucket.evidence is None else Blob(bucket.evidence)
     return SealedPart(
         group.plan.bucket_ms,
         bucket.start_ms,
-        layouts,
+        list(layouts),
         Blob(parts),
         Blob(lanes),
         Blob(bucket.data),

@@ -30,6 +30,7 @@ from streams.snapshot_codec import (
     Known,
     cell_parts,
     judge_parts,
+    layout_of,
     make_manifest,
     open_parts,
     sealed_part,
@@ -120,6 +121,7 @@ class Snapshots:
         self._known = Known.of(shard)
         if cells:
             bundles.append(Bundle.of(CELLS, (), cells))
+        layouts = {width: [layout_of(track) for track in group.plan.tracks] for width, group in shard.groups.items()}
         rows = [part for group in shard.groups.values() for part in open_parts(group, everything=whole)]
         if rows:
             bundles.append(Bundle.of(OPEN, {(part.bucket_ms, part.start_ms) for part in rows}, list(rows)))
@@ -129,7 +131,9 @@ class Snapshots:
         sealed = {(width, start) for width, group in shard.groups.items() for start in group.sealed}
         for width, start in sorted(sealed - self._sealed):
             group = shard.groups[width]
-            bundles.append(Bundle.of(SEALED, [(width, start)], [sealed_part(group, group.sealed[start])]))
+            bundles.append(
+                Bundle.of(SEALED, [(width, start)], [sealed_part(group, group.sealed[start], layouts[width])])
+            )
         self._sealed = sealed
         self._captured += 1
         return Captured(
