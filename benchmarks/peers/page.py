@@ -40,10 +40,24 @@ def section(result: dict[str, Any]) -> str:
     parts = [HEAD.format(records=result["records"], slow_records=result["slow_records"], runs=most)]
     for cores in sorted({row["cores"] for row in rows} - {0}):
         parts.append(f"\n### On {'one core' if cores == 1 else f'{cores} cores, the second shared with the broker'}\n")
-        parts.append(_table([row for row in rows if row["cores"] == cores]))
+        some = [row for row in rows if row["cores"] == cores]
+        parts.append(_table(some))
+        if cores > 1:
+            parts.append(_settling(some))
     parts.append(_ratios(result))
     parts.append(_notes(rows))
     return "\n".join(part for part in parts if part)
+
+
+def _settling(rows: list[Row]) -> str:
+    """Of engines with a process per core: whether the second one's coming interrupted the first."""
+    long = [row["title"] for row in rows if row.get("settle_ms", 0) > 0]
+    if not long:
+        return ""
+    whose = "" if len(long) == len(rows) else f" of {', '.join(long)}"
+    return (
+        f"\nConsumer groups{whose} waited for more members before they began, as long as Kafka does by default (3 s)."
+    )
 
 
 def _table(rows: list[Row]) -> str:

@@ -27,7 +27,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Above the 16 MiB that the topics allow: a frame or snapshot of that size plus what a record batch adds."""
 
 # Why each line that is not obvious is there:
-#   group.initial.rebalance.delay.ms=0     every group join would wait 3 s for other members
+#   group.initial.rebalance.delay.ms       by default every group join waits 3 s for other members
 #   group.min.session.timeout.ms           lets tests declare a killed worker dead within a second
 #   offsets.topic.num.partitions=8         the default of 50 costs start-up time and files, and one node gains nothing
 #   log.cleaner.dedupe.buffer.size         the 128 MiB default is for servers; the compacted topics here are small
@@ -53,7 +53,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
+group.initial.rebalance.delay.ms={settle_ms}
 group.min.session.timeout.ms=1000
 message.max.bytes={max_bytes}
 replica.fetch.max.bytes={max_bytes}
@@ -83,6 +83,7 @@ class LocalKafka(LocalServer):
     """The broker. `heap` is the JVM's; `say` hears about the one download, before it starts.
 
     `quick`: compile simply, which starts with half the work and is enough for some thousand records a second.
+    `settle_ms`: how long a new consumer group waits for more members before it begins; Kafka's own default is 3000.
     `proxy_port`: where a proxy listens that leads to `proxied_port`; clients that come through it are told its address
     for all that follows.
     """
@@ -98,12 +99,14 @@ class LocalKafka(LocalServer):
         cpus: Sequence[int] = (),
         heap: str = "768m",
         quick: bool = False,
+        settle_ms: int = 0,
         proxy_port: int | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         super().__init__(data_dir, port, cpus=cpus)
         self._heap = heap
         self._quick = quick
+        self._settle_ms = settle_ms
         self._proxy_port = proxy_port
         self.proxied_port = 0
         """Where a proxy connects to, anew with each start. Only while it runs, and with a `proxy_port`."""
@@ -157,6 +160,7 @@ class LocalKafka(LocalServer):
                 proxied_advertised=proxied_advertised,
                 controller_port=controller_port,
                 log_dir=self._log_dir,
+                settle_ms=self._settle_ms,
                 max_bytes=MAX_MESSAGE_BYTES,
             ),
             "utf-8",

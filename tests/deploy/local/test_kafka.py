@@ -160,3 +160,10 @@ def _java_processes(data_dir: Path) -> list[str]:
             if str(data_dir / "server.properties") in command:
                 found.append(command)
     return found
+
+
+@pytest.mark.parametrize("settle_ms", [0, 3_000])
+def test_new_groups_wait_for_members_as_long_as_was_asked(tmp_path: Path, settle_ms: int) -> None:
+    LocalKafka(tmp_path, settle_ms=settle_ms)._write_settings(1, 2)
+    written = (tmp_path / "server.properties").read_text("utf-8").splitlines()
+    assert f"group.initial.rebalance.delay.ms={settle_ms}" in written
