@@ -25,9 +25,10 @@ KINDS: Final[dict[str, str]] = {
     "P8": "broker",
     "P10": "state",
     "zombies": "zombies",
+    "errors": "errors",
     "everything": "all",
 }
-"""Which odds speak of which promise; frozen owners, and a bit of everything, besides."""
+"""Which odds speak of which promise; frozen owners, errors that are raised, and a bit of everything, besides."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 

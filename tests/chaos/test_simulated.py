@@ -19,6 +19,7 @@ from tests.chaos.simulator.faults import ODDS
 from tests.chaos.simulator.protections import PROTECTIONS
 
 SEEDS: Final = 150
+SEEDS_OF_ERRORS: Final = 60
 SEEDS_TO_CATCH: Final = 1_500
 """Most protections are missed within ten seeds; that of alerts before their snapshot by one seed in a hundred."""
 LONGEST_S: Final = 300
@@ -37,6 +38,14 @@ def test_every_promise_holds_whatever_goes_wrong(project_root: Path) -> None:
     told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     assert told["seeds"] == SEEDS and told["faults"] and not told["failed"]
     assert told["awaits_met"] > 40
+
+
+def test_nothing_is_lost_where_an_error_is_raised(project_root: Path) -> None:
+    """An orderly stop in the middle of whatever was being done; a process that dies runs none."""
+    ran = simulator(project_root, "--odds", "errors", "--seeds", str(SEEDS_OF_ERRORS), "--json")
+    assert ran.returncode == 0, ran.stderr
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    assert told["seeds"] == SEEDS_OF_ERRORS and told["faults"]["trip"] and told["faults"]["bad answer"]
 
 
 def test_what_keeps_the_promises_is_missed_when_it_is_switched_off(project_root: Path) -> None:
