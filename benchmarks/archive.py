@@ -44,7 +44,7 @@ MERGED_ROWS: Final = 1_000_000_000  # of a part that is merged no more, of 14 GB
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=4_000_000, help="of CityJoin with the archive; 0 leaves it out")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the archive alone; 0 leaves it out")
+    parser.add_argument("--rows", type=int, default=2_000_000, help="of the archive alone; 0 leaves it out")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worker-cpu", type=int, default=0)
     parser.add_argument("--broker-cpu", type=int, default=1)

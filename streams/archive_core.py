@@ -46,8 +46,9 @@ class ArchiveSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    batch_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 1_000_000
-    """Rows that make a batch of observations full. Few large inserts cost ClickHouse fewer merges."""
+    batch_rows: Annotated[int, Field(ge=1, le=5_000_000)] = 500_000
+    """Rows that make a batch of observations full. Few large inserts cost fewer merges, but more memory, which costs
+    time when it is touched for the first time."""
     batch_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 64 * 1024 * 1024
     """Bytes of frames that make a batch full."""
     waiting_bytes: Annotated[int, Field(ge=1024, le=100_000_000_000)] = 256 * 1024 * 1024
