@@ -20,8 +20,8 @@ from tests.chaos.simulator.protections import PROTECTIONS
 
 SEEDS: Final = 150
 SEEDS_OF_ERRORS: Final = 60
-SEEDS_TO_CATCH: Final = 1_500
-"""Most protections are missed within ten seeds; that of alerts before their snapshot by one seed in a hundred."""
+SEEDS_TO_CATCH: Final = 1_000
+"""Most protections are missed within ten seeds; the rarest within some fifty."""
 LONGEST_S: Final = 300
 
 

@@ -337,7 +337,7 @@ _ALL: Final = (
     ),
     Protection(
         "alerts-before-snapshot", "a snapshot is written when the alerts before it are acknowledged",
-        _snapshot_before_alerts, ("street",), "kills",
+        _snapshot_before_alerts, ("street",), "producers",
     ),
     Protection(
         "snapshot-before-ack", "frames are acknowledged with a snapshot, and read again from where it ends",
