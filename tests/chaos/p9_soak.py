@@ -158,6 +158,8 @@ def _growth(samples: Samples, bounds: Bounds, outcome: Outcome) -> list[str]:
         problems.append(
             f"resident memory grows by {per_hour:.1f} +- {error:.1f} MB an hour (bound {bounds.mb_per_h} MB)"
         )
+    if error > bounds.mb_per_h:
+        problems.append(f"a slope of {per_hour:.1f} +- {error:.1f} MB an hour says nothing")
     part = max(1, len(samples.at_s) // 6)
     for name, more in MORE.items():
         values: list[int] = getattr(samples, name)
