@@ -18,11 +18,10 @@ import numpy.typing as npt
 from detectors import hysteresis
 from detectors.contract import Bulk, Detector, Verdicts
 from streams.cell_view import WindowedUse, WindowView
-from streams.screening import Screening, Watch
+from streams.screening import Reader, Screening, Watch
 from streams.slots import Slots
-from streams.tracks import FloatArray, GroupPlan, IntArray, finish
+from streams.tracks import FeatureUse, FloatArray, GroupPlan, IntArray
 from streams.windows import WindowGroup
-from topology.grid import neighbour_cells
 
 NO_KEYS: Final[IntArray] = np.empty(0, dtype=np.int64)
 _SLOT_BITS: Final = 32  # of a key; above it stands the detector's number
@@ -139,17 +138,17 @@ class SingleJudge:
 class BulkJudge:
     """Many detectors of one class on one shard, judged as one; a key is a detector's number and a slot."""
 
-    def __init__(self, detectors: Sequence[Detector[Any]], plan: GroupPlan) -> None:
+    def __init__(self, detectors: Sequence[Detector[Any]], group: WindowGroup) -> None:
         bulk_type = type(detectors[0]).bulk_type
         assert bulk_type is not None
         self.detectors: tuple[Detector[Any], ...] = tuple(detectors)
         self.standing = Standing()
         self._bulk: Bulk = bulk_type(detectors)
-        self._features = [features_of(detector, plan) for detector in detectors]
+        self._features = [features_of(detector, group.plan) for detector in detectors]
         self._windows_ms = [max(f.window_ms for f in features.values()) for features in self._features]
         self._paces = hysteresis.Paces.of([detector.hysteresis for detector in detectors])
         names = {name for features in self._features for name in features}
-        self._sights = {name: _Sights(name, self._features, detectors) for name in names}
+        self._sights = {name: _Sights(name, self._features, detectors, group) for name in names}
 
     def tell(self, group: WindowGroup, slots: Slots, reached: IntArray, end_ms: int) -> list[Told]:
         keys = self.standing.with_others(reached)
@@ -159,7 +158,7 @@ class BulkJudge:
         cells = slots.cells[slot]
 
         def read(name: str) -> FloatArray:
-            return self._sights[name].read(group, which, cells, end_ms)
+            return self._sights[name].read(which, cells)
 
         verdicts = self._bulk.judge(which, read)
         pace = self._paces.at(which)
@@ -191,27 +190,22 @@ class _Sights:
     """One feature name of many detectors: what each of them reads under it."""
 
     def __init__(
-        self, name: str, features: Sequence[Mapping[str, WindowedUse]], detectors: Sequence[Detector[Any]]
+        self,
+        name: str,
+        features: Sequence[Mapping[str, WindowedUse]],
+        detectors: Sequence[Detector[Any]],
+        group: WindowGroup,
     ) -> None:
-        numbers: dict[tuple[WindowedUse, int], int] = {}
+        numbers: dict[tuple[FeatureUse, int, int], int] = {}
         self._number: IntArray = np.full(len(detectors), -1, dtype=np.int64)  # by detector
         for at, (some, detector) in enumerate(zip(features, detectors, strict=True)):
             if name in some:
-                self._number[at] = numbers.setdefault((some[name], detector.rings), len(numbers))
-        self._reads = list(numbers)
+                self._number[at] = numbers.setdefault((*some[name], detector.rings), len(numbers))
+        self._reader = Reader(group, list(numbers))
 
-    def read(self, group: WindowGroup, which: IntArray, cells: IntArray, end_ms: int) -> FloatArray:
+    def read(self, which: IntArray, cells: IntArray) -> FloatArray:
         """The values of n pairs; NaN for a detector that has no such feature."""
-        values = np.full(len(which), np.nan)
-        number = self._number[which]
-        order = np.argsort(number, kind="stable")
-        ends = np.searchsorted(number[order], np.arange(len(self._reads) + 1))
-        for at in np.flatnonzero(np.diff(ends)).tolist():
-            (use, window_ms), rings = self._reads[at]
-            part = order[ends[at] : ends[at + 1]]
-            lanes = group.lanes_of(use, end_ms, window_ms, neighbour_cells(cells[part], rings))
-            values[part] = finish(use, lanes)
-        return values
+        return self._reader.read(self._number[which], cells)
 
 
 class Judges:
@@ -227,7 +221,7 @@ class Judges:
                 self.members.append(SingleJudge(detector, group.plan))
             else:
                 in_bulk[type(detector)].append(detector)
-        self.members += [BulkJudge(some, group.plan) for some in in_bulk.values()]
+        self.members += [BulkJudge(some, group) for some in in_bulk.values()]
         owners = [(m, number) for m, member in enumerate(self.members) for number in range(len(member.detectors))]
         self._member_of: IntArray = np.array([m for m, _ in owners], dtype=np.int64)
         self._number_of: IntArray = np.array([number for _, number in owners], dtype=np.int64)

@@ -167,6 +167,27 @@ def _merge_rank(
 
 
 @kernel
+def _merge_around(
+    acc: FloatArray, signal: IntArray, cell: int, tracks: IntArray, total_at: int, total_width: int, head_at: int,
+    columns_at: int,
+) -> bool:  # fmt: skip
+    """Merge the data of a cell and of those around it into `acc`; whether the cell itself has any."""
+    table_at = tracks[signal[TRACK], TABLE_AT]
+    mask = tracks[signal[TRACK], MASK]
+    rings = signal[RINGS]
+    own = False
+    column, row = morton_decode(cell)
+    for y in range(row - rings, row + rings + 1):
+        for x in range(column - rings, column + rings + 1):
+            if x < 0 or y < 0 or x >= MAX_AXIS or y >= MAX_AXIS:
+                continue
+            rank = find_rank(table_at, mask, morton_encode(x, y))
+            if rank >= 0 and _merge_rank(acc, signal, rank, total_at, total_width, head_at, columns_at):
+                own = own or (x == column and y == row)
+    return own
+
+
+@kernel
 def _value(
     acc: FloatArray, signal: IntArray, quantile: float, rank: int, cell: int, tracks: IntArray, total_at: int,
     total_width: int, head_at: int, columns_at: int,
@@ -174,22 +195,11 @@ def _value(
     """The signal's value at a cell, NaN when the cell itself has no data."""
     first = _begin(acc, signal[OP_A], 0)
     _begin(acc, signal[OP_B], first)
-    rings = signal[RINGS]
-    if rings == 0:
+    if signal[RINGS] == 0:
         if not _merge_rank(acc, signal, rank, total_at, total_width, head_at, columns_at):
             return np.nan
         return _finished(signal[AGGREGATE], quantile, acc)
-    table_at = tracks[signal[TRACK], TABLE_AT]
-    mask = tracks[signal[TRACK], MASK]
-    own = False
-    column, row = morton_decode(cell)
-    for y in range(row - rings, row + rings + 1):
-        for x in range(column - rings, column + rings + 1):
-            if x < 0 or y < 0 or x >= MAX_AXIS or y >= MAX_AXIS:
-                continue
-            other = find_rank(table_at, mask, morton_encode(x, y))
-            if other >= 0 and _merge_rank(acc, signal, other, total_at, total_width, head_at, columns_at):
-                own = own or other == rank
+    own = _merge_around(acc, signal, cell, tracks, total_at, total_width, head_at, columns_at)
     return _finished(signal[AGGREGATE], quantile, acc) if own else np.nan
 
 
@@ -300,6 +310,39 @@ def screen(
                                 out_value[found] = value
                             found += 1
     return found
+
+
+@kernel
+def read_values(
+    signals: IntArray,
+    quantiles: FloatArray,
+    signal_of: IntArray,
+    cells: IntArray,
+    tracks: IntArray,
+    totals_at: IntArray,
+    head_at: int,
+    out: FloatArray,
+) -> None:
+    """The value of one signal at one cell, pair by pair, whoever has data there; NaN where there is no signal (-1).
+
+    As streams.windows.WindowGroup.lanes_of and streams.tracks.finish have it, of few cells and many features at once.
+    """
+    acc = np.empty(QUANTILE_LANES, dtype=np.float64)
+    for i in range(signal_of.shape[0]):
+        s = signal_of[i]
+        if s < 0:
+            out[i] = np.nan
+            continue
+        signal = signals[s]
+        track = signal[TRACK]
+        first = _begin(acc, signal[OP_A], 0)
+        _begin(acc, signal[OP_B], first)
+        total_at = totals_at[signal[WINDOW], track] if signal[WINDOW] >= 0 else 0
+        # a bucket without any row has no head; a track without any cell has no totals
+        if total_at != 0 or (signal[WINDOW] < 0 and head_at != 0):
+            columns_at = lanes_at(head_at, track, tracks) if head_at else 0
+            _merge_around(acc, signal, cells[i], tracks, total_at, tracks[track, TOTAL_WIDTH], head_at, columns_at)
+        out[i] = _finished(signal[AGGREGATE], quantiles[s], acc)
 
 
 @kernel

@@ -8,7 +8,7 @@ that was beyond a bound before has been raised, or is counting towards it, alrea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,11 @@ from streams.screen_kernels import (
     AGGREGATE_CODES,
     SIGNAL_COLUMNS,
     count_reached,
+    read_values,
     screen,
 )
 from streams.slots import Slots
-from streams.tracks import COUNT, FeatureUse, FloatArray, IntArray
+from streams.tracks import COUNT, FeatureUse, FloatArray, GroupPlan, IntArray
 from streams.windows import WindowGroup, ops_of
 
 FIRST_ROOM = 1024
@@ -52,7 +53,9 @@ class Screening:
         signals = [
             sorted(some, key=lambda w: (w.bound if w.above else -w.bound, w.owner)) for some in by_signal.values()
         ]
-        self._signals = np.array([self._row(some[0]) for some in signals], dtype=np.int64).reshape(-1, SIGNAL_COLUMNS)
+        self._signals = np.array([_row(group.plan, some[0]) for some in signals], dtype=np.int64).reshape(
+            -1, SIGNAL_COLUMNS
+        )
         self._quantiles: FloatArray = np.array([some[0].use.quantile for some in signals], dtype=np.float64)
         self._mildest: FloatArray = np.array([some[0].bound for some in signals], dtype=np.float64)
         self._above: npt.NDArray[np.bool_] = np.array([some[0].above for some in signals], dtype=np.bool_)
@@ -62,15 +65,6 @@ class Screening:
         self._room = FIRST_ROOM
         self.fresh = True
         """Nothing is known of the cells' past (a start, a restart): every cell counts as changed, once."""
-
-    def _row(self, watch: Watch) -> list[int]:
-        plan, use = self._group.plan, watch.use
-        buckets = watch.window_ms // plan.bucket_ms
-        ops = [*ops_of(plan, use).tolist(), [-1, 0]][:2]
-        return [
-            use.track, plan.windows.index(buckets) if buckets > 1 else -1, AGGREGATE_CODES[use.aggregate],
-            *ops[0], *ops[1], watch.rings, int(watch.above), int(watch.everywhere),
-        ]  # fmt: skip
 
     def pairs(self) -> tuple[IntArray, IntArray]:
         """(owner, slot) of every owned cell that has reached an owner's bound in the bucket being judged; a pair may
@@ -106,3 +100,37 @@ class Screening:
                 return signal[:found], slot[:found], value[:found]
             self._room = 2 * found
             stamps[:] = 0
+
+
+class Reader:
+    """Signals whose values are read at single cells, for detectors in bulk."""
+
+    def __init__(self, group: WindowGroup, signals: Sequence[tuple[FeatureUse, int, int]]) -> None:
+        """`signals`: feature, window in ms, and rings of neighbours."""
+        self._group = group
+        rows = [signal_row(group.plan, *signal) for signal in signals]
+        self._signals: IntArray = np.array(rows, dtype=np.int64).reshape(-1, SIGNAL_COLUMNS)
+        self._quantiles: FloatArray = np.array([use.quantile for use, _, _ in signals], dtype=np.float64)
+
+    def read(self, signal_of: IntArray, cells: IntArray) -> FloatArray:
+        """The values float64[n] in the bucket being judged of n pairs of a signal's number (-1: NaN) and a cell."""
+        group, values = self._group, np.empty(len(cells))
+        head_at = 0 if group.newest is None else group.newest.head_at
+        read_values(
+            self._signals, self._quantiles, signal_of, cells, group.tracks, group.totals_at, head_at, values
+        )  # fmt: skip
+        return values
+
+
+def signal_row(plan: GroupPlan, use: FeatureUse, window_ms: int, rings: int) -> list[int]:
+    """What kernels need to know of a signal that nobody screens."""
+    buckets = window_ms // plan.bucket_ms
+    ops = [*ops_of(plan, use).tolist(), [-1, 0]][:2]
+    return [
+        use.track, plan.windows.index(buckets) if buckets > 1 else -1, AGGREGATE_CODES[use.aggregate],
+        *ops[0], *ops[1], rings, 0, 0,
+    ]  # fmt: skip
+
+
+def _row(plan: GroupPlan, watch: Watch) -> list[int]:
+    return [*signal_row(plan, watch.use, watch.window_ms, watch.rings)[:-2], int(watch.above), int(watch.everywhere)]
