@@ -267,7 +267,7 @@ AIMED: Final[Mapping[str, Aim]] = {
     "commit-after-frames": Aim("locate", (CrashPoint("commit", "after", 1),) * 3),
     "lateness": Aim("locate", (CrashPoint("commit", "after", 1),) * 6),
     "coverage": Aim("locate", tuple(CrashPoint("commit", "before", nth) for nth in (2, 1, 2))),
-    "ack-after-snapshot": Aim("join", tuple(CrashPoint("frame", "after", nth) for nth in (6, 4, 6)), _RARE_SNAPSHOTS),
+    "ack-after-snapshot": Aim("join", tuple(CrashPoint("frame", "after", nth) for nth in (12, 10, 8)), _RARE_SNAPSHOTS),
     "intake-order": Aim("dispatch", (CrashPoint("log", "before", 1),) * 3),
     "loop-repeats": Aim("dispatch", (CrashPoint("log", "after", 1),) * 2),  # what people do most of all
     "known-ids": Aim("archive", tuple(CrashPoint("insert", "after", nth) for nth in (3, 4, 5))),
