@@ -13,7 +13,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import faust
@@ -26,6 +26,7 @@ from deploy import arrow_alone, quiet_log  # noqa: F401  it comes first: see the
 from deploy.config import TongguanConfig
 from deploy.give_back import GiveBack
 from deploy.last_resort import end_within
+from deploy.lifetimes import all_started, finish, running, started
 from deploy.loop_watch import LoopWatch
 from deploy.store import open_store, store_url
 from detectors.contract import Detector
@@ -62,7 +63,6 @@ INTAKE: Final = "intake"
 WATCH_S: Final = 0.2
 STUCK_STATUS: Final = 75  # as ExitCode.STUCK
 END_WITHIN_S: Final = 15.0  # from SIGTERM; less than what a container manager usually gives
-STOP_WITHIN_S: Final = 5.0  # for what is only kind to the next start; a service that is away must not hold up the end
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
 
@@ -123,8 +123,8 @@ class _Worker:
                 return
             # aiokafka has one request to a broker under way: an alert would wait behind the megabytes of a snapshot
             bulk_producer = await stack.enter_async_context(self._producer(stop))
-            services = await _entered(stack, self._parts(producer, bulk_producer))
-            services.append(await stack.enter_async_context(_started(self._liveness())))
+            services = await all_started(stack, self._parts(producer, bulk_producer))
+            services.append(await stack.enter_async_context(started(self._liveness())))
             log.info("worker: %s running on %s", ", ".join(self._roles), self._bootstrap)
             await self._watch(services, stop)
             log.info("worker: stopping")
@@ -189,7 +189,7 @@ class _Worker:
         )
         group = group_of(self._names)
         self._watched.append(Watched("locate", group, lambda: service.partitions, read_committed=True))
-        async with _started(service):
+        async with started(service):
             yield service
 
     @contextlib.asynccontextmanager
@@ -226,9 +226,9 @@ class _Worker:
         app = self._app("join", config.topics.shards, stream_wait_empty=False, stream_buffer_maxsize=16)
         build_join(app, runner, names.observations)
         self._watch_app("join", app, lambda: BUSY if runner.busy else NORMAL)
-        async with _running(app):
+        async with running(app):
             yield app
-            await _within(STOP_WITHIN_S, runner.close(), "the last snapshots of the join not written")
+            await finish(runner.close(), "the last snapshots of the join not written")
 
     @contextlib.asynccontextmanager
     async def _urgent(self, producer: AIOKafkaProducer) -> AsyncIterator[Service]:
@@ -244,7 +244,7 @@ class _Worker:
             sender=producer,
         )
         self._watch_app("urgent", app)
-        async with _running(app):
+        async with running(app):
             yield app
 
     @contextlib.asynccontextmanager
@@ -253,9 +253,9 @@ class _Worker:
         app = self._app(INTAKE, self._config.topics.alerts_partitions, stream_wait_empty=False)
         build_intake(app, intake, self._names)
         self._watch_app(INTAKE, app)
-        async with _running(app):
+        async with running(app):
             yield app
-            await _within(STOP_WITHIN_S, intake.flush(), "what the intake had in hand not written")
+            await finish(intake.flush(), "what the intake had in hand not written")
 
     @contextlib.asynccontextmanager
     async def _dispatch(
@@ -281,11 +281,11 @@ class _Worker:
         app = self._app("dispatch", 1, stream_wait_empty=False)
         build_dispatch(app, runner, names, ticker)
         self._watch_app("dispatch", app, lambda: BUSY if runner.busy else NORMAL)
-        async with _running(app):
+        async with running(app):
             yield app
             if ticker is not None:
-                await _within(STOP_WITHIN_S, ticker.close(), "the last tick not written")
-            await _within(STOP_WITHIN_S, runner.close(), "the last snapshot of the loop not written")
+                await finish(ticker.close(), "the last tick not written")
+            await finish(runner.close(), "the last snapshot of the loop not written")
 
     @contextlib.asynccontextmanager
     async def _archive(self, kafka_log: KafkaLog) -> AsyncIterator[Service]:
@@ -305,9 +305,9 @@ class _Worker:
         )
         self._watch_app("archive", app, lambda: archive_pace(store))
         try:
-            async with _running(app):
+            async with running(app):
                 yield app
-                await _within(STOP_WITHIN_S, archive.flush(), "the last batches of the archive not written")
+                await finish(archive.flush(), "the last batches of the archive not written")
         finally:
             await store.close()
 
@@ -395,7 +395,7 @@ class _Worker:
         try:
             yield producer
         finally:
-            await _within(STOP_WITHIN_S, producer.stop(), "messages not sent")  # it waits for its broker for ever
+            await finish(producer.stop(), "messages not sent")  # it waits for its broker for ever
 
 
 def archive_pace(store: StoreThread) -> float:
@@ -404,51 +404,3 @@ def archive_pace(store: StoreThread) -> float:
     if store.away:
         return WAITS
     return BUSY if store.busy else NORMAL
-
-
-@contextlib.asynccontextmanager
-async def _started(service: Service) -> AsyncIterator[Service]:
-    await service.start()
-    try:
-        yield service
-    finally:
-        await service.stop()
-
-
-async def _entered(
-    stack: contextlib.AsyncExitStack, parts: Sequence[contextlib.AbstractAsyncContextManager[Service]]
-) -> list[Service]:
-    """Start all of them side by side, since each mostly waits for its group, and leave them to the stack in order: the
-    last is stopped first.
-
-    When one fails, the others are stopped with the stack; the first failure is raised.
-    """
-    started = await asyncio.gather(*(part.__aenter__() for part in parts), return_exceptions=True)
-    services = []
-    for part, result in zip(parts, started, strict=True):
-        if not isinstance(result, BaseException):
-            stack.push_async_exit(part)
-            services.append(result)
-    for result in started:
-        if isinstance(result, BaseException):
-            raise result
-    return services
-
-
-async def _within(seconds: float, last_work: Awaitable[object], what: str) -> None:
-    """Work at the end whose loss costs the next start some replaying, and nothing else."""
-    try:
-        await asyncio.wait_for(last_work, seconds)
-    except TimeoutError:
-        log.warning("worker: %s within %.0f s; the next start makes up for it", what, seconds)
-    except (TongguanError, KafkaError) as problem:
-        log.warning("worker: %s (%s); the next start makes up for it", what, problem)
-
-
-@contextlib.asynccontextmanager
-async def _running(app: faust.App) -> AsyncIterator[None]:
-    await app.start()
-    try:
-        yield
-    finally:
-        await _within(STOP_WITHIN_S, app.stop(), f"{app.conf.id} not stopped")

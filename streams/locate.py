@@ -26,7 +26,8 @@ from schemas.kinds import KindRegistry
 from schemas.sources import Source
 from streams.batches import Batch, RawBatch, slices
 from streams.decode import Decoder
-from streams.locate_core import Flush, Locator, UrgentTicket
+from streams.flush import Flush, UrgentTicket
+from streams.locate_core import Locator
 from streams.locate_metrics import LocateMetrics
 from streams.locate_reader import Found, LocateReader
 from streams.locate_sender import FIRST_PAUSE_S, LocateSender

@@ -33,65 +33,20 @@ from schemas.observation import Cover, FrameHeader, write_frame
 from schemas.sources import Source
 from streams.buffers import Buffers
 from streams.columns import Columns
+from streams.flush import Commit, Flush, FrameOut, UrgentTicket
 from streams.frames import FrameBuilder, Piece
 from streams.locate_settings import LocateSettings, SourceSettings
 from streams.placing import NO_EVENT_MS, Origins, Placed, Placer, RawKey, Refusal, WatermarkState
+from streams.raw_source import NOTHING_TOLD, RawSource
 from streams.strings import StringTable
 
-__all__ = ["Commit", "Counts", "Flush", "FrameOut", "LocateSettings", "Locator", "SourceSettings", "UrgentTicket"]
+__all__ = ["Counts", "LocateSettings", "Locator", "SourceSettings"]
 
-NOTHING_TOLD: Final = (-1, -1, False)
 _NONE: Final = np.empty(0, dtype=np.int32)
-CERTAINLY_OURS_MS: Final = 2_000
-"""Shorter than any session timeout: who was frozen, and lost a partition unawares, was frozen for longer."""
 BYTES_PER_ROW: Final = 128
 """About what a row of the accumulated columns takes, beside its entity id and extra fields."""
 FRAME_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of frames whose memory is used again: a flush that is made, one that waits and one that is sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameOut:
-    """One encoded frame for partition `shard` of observations, or of placed-tickets (there the raw partition)."""
-
-    shard: int
-    data: bytes | memoryview
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class UrgentTicket:
-    """A one-row frame that must not wait; the row is in an ordinary frame, too."""
-
-    key: bytes
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A raw offset that may be committed, with the metadata that goes with it."""
-
-    offset: int
-    metadata: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """What one flush gives. Frames of one shard must be acknowledged one after the other, in this order; so must
-    `tickets`, the frames for placed-tickets, of one raw partition.
-
-    `commits` (empty unless `level`) hold once all frames and dead letters up to this flush are acknowledged.
-    """
-
-    frames: tuple[FrameOut, ...]
-    dead_letters: tuple[DeadLetter, ...]
-    commits: Mapping[RawKey, Commit]
-    level: bool
-    tickets: tuple[FrameOut, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        return sum(frame.rows for frame in self.frames)
 
 
 @dataclass(slots=True)
@@ -104,23 +59,6 @@ class Counts:
     rows: int = 0
     halo: int = 0
     origins: dict[Source, Origins] = field(default_factory=lambda: dict.fromkeys(Source, Origins()))
-
-
-@dataclass(slots=True)
-class RawProgress:
-    """One assigned raw partition: how far it has been read, and what each shard has been told of it."""
-
-    position: int  # next raw offset to be fed
-    state: WatermarkState
-    advanced_ms: int  # by the clock of `now_ms`: when event time last moved on
-    covered: list[int]  # by shard: the first raw offset its frames do not cover; at the end, those of placed-tickets
-    told: list[tuple[int, int, bool]]  # likewise: (max_event_ms, arrived_ms, idle) of the last cover
-    committed: tuple[int, bool]  # offset and idleness of the last commit that was handed out
-    slept: bool = False  # idle when its offset was committed, and nothing has been seen that would have woken it
-    arrived_ms: int = 0
-    end: int = -1  # offset behind the partition's last record, as last seen; -1 never seen
-    end_seen_ms: int = 0
-    idle: bool = False
 
 
 class Locator:
@@ -151,7 +89,7 @@ class Locator:
             )
             for count in (shards, 1)
         )  # fmt: skip
-        self._partitions: dict[RawKey, RawProgress] = {}
+        self._partitions: dict[RawKey, RawSource] = {}
         self._pending: dict[RawKey, list[Placed]] = {}
         self._letters: dict[RawKey, list[DeadLetter]] = {}
         self._frame_memory = Buffers(FRAME_MEMORY)
@@ -166,7 +104,7 @@ class Locator:
         """Begin with a raw partition at `offset`, the committed one, and the watermark state committed with it."""
         if key in self._partitions:
             raise ValueError(f"raw partition {key} is assigned already")
-        self._partitions[key] = RawProgress(
+        self._partitions[key] = RawSource(
             offset,
             replaced(state, idle=False),
             now_ms,
@@ -186,7 +124,7 @@ class Locator:
                 self._bytes -= _bytes_of(block.columns)
 
     @property
-    def assigned(self) -> Mapping[RawKey, RawProgress]:
+    def assigned(self) -> Mapping[RawKey, RawSource]:
         return self._partitions
 
     # --- in ----------------------------------------------------------------------------------------------------------
@@ -251,7 +189,7 @@ class Locator:
         if letters:
             self._letters.setdefault(key, []).extend(letters)
 
-    def _urgent(self, placed: Placed, progress: RawProgress) -> list[UrgentTicket]:
+    def _urgent(self, placed: Placed, progress: RawSource) -> list[UrgentTicket]:
         columns = placed.columns
         kinds = self._tables[0].values
         found: list[UrgentTicket] = []
@@ -306,7 +244,7 @@ class Locator:
         """Frames for all that was fed. Level when asked for, or when the header interval has passed."""
         level = level or now_ms - self._level_ms >= self.settings.header_interval_ms
         for progress in self._partitions.values():
-            progress.idle = self._is_idle(progress, now_ms)
+            progress.settle_idle(now_ms, self.settings.idle_after_ms)
         frames: list[FrameOut] = []
         with_rows: set[int] = set()
         blocks = [block for key in sorted(self._pending) for block in self._pending[key]]
@@ -337,22 +275,6 @@ class Locator:
         """The counts since the last call."""
         counts, self.counts = self.counts, Counts()
         return counts
-
-    def _is_idle(self, progress: RawProgress, now_ms: int) -> bool:
-        """Read to its end, and the broker has confirmed that end long enough after event time last moved on.
-
-        A broker that does not answer confirms nothing: an unreachable partition is not an idle one. Rows that do not
-        move event time on do not keep a partition awake either, or one stuck clock could stop all alerts.
-
-        What slept when its offset was committed has been quiet for long enough: it is idle as soon as the broker
-        confirms, to one who is certainly still its owner, that nothing has come behind that offset.
-        """
-        if progress.position < progress.end or progress.end < 0:
-            return False
-        if progress.slept and now_ms - progress.end_seen_ms < CERTAINLY_OURS_MS:
-            progress.slept = False
-            progress.advanced_ms = progress.end_seen_ms - self.settings.idle_after_ms
-        return progress.end_seen_ms - progress.advanced_ms >= self.settings.idle_after_ms
 
     def _placed_tickets(self, *, level: bool) -> tuple[FrameOut, ...]:
         """The waiting tickets of each raw partition, each row once: no halo, late ones too."""
@@ -392,7 +314,7 @@ class Locator:
             or progress.told[shard] != (progress.state.max_event_ms, progress.arrived_ms, progress.idle)
         ]
 
-    def _cover(self, key: RawKey, progress: RawProgress, shard: int, upto: int | None = None) -> Cover:
+    def _cover(self, key: RawKey, progress: RawSource, shard: int, upto: int | None = None) -> Cover:
         """The next cover of a raw partition for one shard; `upto` stops at an offset and leaves the watermark back."""
         first = progress.covered[shard]
         if upto is None:

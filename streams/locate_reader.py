@@ -18,7 +18,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from schemas.errors import BrokerError
 from schemas.sources import Source
 from streams.batches import Batch
-from streams.locate_core import Commit, Locator
+from streams.flush import Commit
+from streams.locate_core import Locator
 from streams.locate_sender import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from streams.placing import RawKey, WatermarkState
 from streams.raw_batches import RawBatchConsumer

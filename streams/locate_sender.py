@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.errors import BrokerError
 from schemas.sources import Source
+from streams.flush import Commit, Flush, FrameOut, UrgentTicket
 from streams.frame_batch import FrameBatch, check_seam
-from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.placing import RawKey
 from streams.produce_request import FlatProducer
 from streams.tasks import end, start_whole, within

@@ -9,8 +9,8 @@ import pytest
 
 from schemas.kinds import built_in_kinds
 from schemas.sources import Source
+from streams.flush import Flush
 from streams.locate import LocateService
-from streams.locate_core import Flush
 from streams.locate_settings import LocateSettings
 from streams.placing import WatermarkState
 from streams.topics import TopicNames

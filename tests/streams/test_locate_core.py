@@ -17,7 +17,7 @@ from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord
 from schemas.observation import Cover, Flag, decode_frame
 from schemas.sources import Source
-from streams.locate_core import Flush
+from streams.flush import Flush
 from streams.locate_settings import LocateSettings, SourceSettings
 from streams.placing import Origins, RawKey, WatermarkState
 from tests.support.decoded_rows import SHARDS, T0, DecodedRow, Tables, nowhere

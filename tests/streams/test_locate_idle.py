@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from schemas.observation import Cover, decode_frame
 from schemas.sources import Source
-from streams.locate_core import CERTAINLY_OURS_MS, Flush, Locator
+from streams.flush import Flush
+from streams.locate_core import Locator
 from streams.locate_settings import LocateSettings
 from streams.placing import RawKey, WatermarkState
+from streams.raw_source import CERTAINLY_OURS_MS
 from tests.support.decoded_rows import T0, DecodedRow, Tables
 
 KEY: RawKey = (0, 0)

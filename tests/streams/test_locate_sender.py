@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.errors import BadRecord, BrokerError
 from streams import locate_sender
+from streams.flush import Commit, Flush, FrameOut, UrgentTicket
 from streams.frame_batch import FrameBatch
-from streams.locate_core import Commit, Flush, FrameOut, UrgentTicket
 from streams.locate_sender import LocateSender
 from streams.placing import RawKey
 from streams.topics import TopicNames

@@ -32,9 +32,10 @@ import streams.urgent
 from streams.agents import Event, build_agents
 from streams.archive_lanes import FrameLane, Lane
 from streams.coverage import Coverage
+from streams.flush import Commit, Flush
 from streams.intake import Intake
 from streams.locate import LocateService
-from streams.locate_core import Commit, Flush, Locator
+from streams.locate_core import Locator
 from streams.locate_reader import LocateReader
 from streams.locate_sender import LocateSender
 from streams.loop_core import LoopCore

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 import deploy.worker
 from deploy.config import TongguanConfig
+from deploy.lifetimes import all_started
 from detectors.contract import Detector
 from schemas.errors import TongguanError
 from schemas.incident_types import IncidentTypes, load_incident_types
@@ -68,7 +69,7 @@ class SimWorker(deploy.worker._Worker):
             if self._stop.is_set():
                 return
             bulk_producer = await stack.enter_async_context(self._producer(self._stop))
-            services = await deploy.worker._entered(stack, self._parts(producer, bulk_producer))
+            services = await all_started(stack, self._parts(producer, bulk_producer))
             self._process.world.trace.say(f"{self._process.name} runs {', '.join(self._roles)}")
             try:
                 await self._watch(services, self._stop)

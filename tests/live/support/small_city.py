@@ -27,8 +27,9 @@ from schemas.alert import Alert
 from schemas.kinds import built_in_kinds
 from schemas.sources import Source
 from streams.decode import Decoder
+from streams.flush import FrameOut, UrgentTicket
 from streams.join_core import JoinSettings, JoinShard
-from streams.locate_core import FrameOut, Locator, UrgentTicket
+from streams.locate_core import Locator
 from streams.locate_settings import LocateSettings
 from streams.locate_warm_up import batch_of
 from streams.placing import Placer, WatermarkState
