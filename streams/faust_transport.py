@@ -21,7 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from streams import kafka_wire
 from streams.crc32c import crc32c
-from streams.raw_batches import RawMemoryRecords, install_records
+from streams.raw_batches import FETCH_BYTES, RawMemoryRecords, install_records
 
 VIEW_FROM: Final = 16 * 1024
 """Values from this length on are views: they keep the whole response in memory, which is worth it for frames only."""
@@ -133,7 +133,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop=loop)
         kafka_wire.install(consumer._client)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust has no setting; the fetcher is made when it starts
+        # Faust has no settings for these; the fetcher is made when it starts
+        consumer._fetch_max_bytes, consumer._fetch_max_wait_ms = FETCH_BYTES, FETCH_WAIT_MS
         return consumer
 
 
