@@ -8,10 +8,10 @@ through all of them takes some 30 ms of a thread of its own, and as much again t
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from deploy.own_thread import OwnThread
 
 EVERY_S: Final = 60.0
 
@@ -35,22 +35,12 @@ def give_back() -> None:
         _trim(0)
 
 
-class GiveBack:
+class GiveBack(OwnThread):
     """While entered, gives back again and again."""
 
     def __init__(self, *, every_s: float = EVERY_S) -> None:
+        super().__init__("give-back")
         self._every_s = every_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="give-back", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
 
     def _run(self) -> None:
         while not self._over.wait(self._every_s):

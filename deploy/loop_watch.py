@@ -8,15 +8,16 @@ import logging
 import os
 import sys
 import threading
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from deploy.own_thread import OwnThread
 
 log = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
 
 
-class LoopWatch:
+class LoopWatch(OwnThread):
     """While entered, ends the process with `status` when `loop` has run nothing for `hangs_after_s`.
 
     Every beat that the thread waits for in vain counts one interval, whatever the clock says: a process that was
@@ -24,23 +25,13 @@ class LoopWatch:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, hangs_after_s: float, status: int) -> None:
+        super().__init__("loop-watch")
         self._loop = loop
         self._hangs_after_s = hangs_after_s
         self._status = status
         self._beaten = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-
-    def _watch(self) -> None:
+    def _run(self) -> None:
         missed_s = 0.0
         while not self._over.is_set():
             self._beaten.clear()
