@@ -1,16 +1,11 @@
-"""The promises of frame headers and commits, on a hand-moved clock; crashes included."""
+"""The promises of frame headers and commits, on a hand-moved clock. Crashes are in test_locate_crashes.py."""
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.dead_letter import DeadLetter, Reason
@@ -20,53 +15,13 @@ from schemas.sources import Source
 from streams.flush import Flush
 from streams.locate_settings import LocateSettings, SourceSettings
 from streams.placing import Origins, RawKey, WatermarkState
-from tests.support.decoded_rows import SHARDS, T0, DecodedRow, Tables, nowhere
-from tests.support.shard_reader import ShardReader
-
-READINGS_0: RawKey = (0, 0)
-READINGS_1: RawKey = (0, 1)
-TICKETS_0: RawKey = (2, 0)
-FRESH = WatermarkState()
-Log = dict[RawKey, list[DecodedRow]]
-
-
-def no_payloads(offsets: Sequence[int]) -> Mapping[int, bytes | None]:
-    return {offset: b"raw %d" % offset for offset in offsets}
+from tests.support.city_locator import READINGS_0, READINGS_1, TICKETS_0, City, no_payloads
+from tests.support.decoded_rows import SHARDS, T0, DecodedRow, nowhere
 
 
 def letter(offset: int, source: Source = Source.READINGS) -> DeadLetter:
     error = BadRecord(Reason.BAD_JSON, "$", "not JSON")
     return DeadLetter.of(error, topic=source.topic, partition=0, offset=offset, payload=b"{", received_at_ms=T0)
-
-
-@dataclass
-class City:
-    """A locator with a clock that only the test moves; partitions are assigned at offset 0."""
-
-    config: LocateSettings = field(default_factory=LocateSettings)
-    now_ms: int = T0
-    tables: Tables = field(default_factory=Tables)
-
-    def __post_init__(self) -> None:
-        self.locator = self.tables.locator(self.config)
-
-    def assign(self, *keys: RawKey, offset: int = 0, state: WatermarkState = FRESH) -> City:
-        for key in keys:
-            self.locator.assign(key, offset, state, self.now_ms)
-        return self
-
-    def feed(self, key: RawKey, *rows: DecodedRow, letters: Sequence[DeadLetter] = (), upto: int | None = None) -> int:
-        columns = self.tables.columns(rows, source=Source(key[0]), partition=key[1])
-        offsets = [row.offset for row in rows] + [dead.offset for dead in letters]
-        upto = max(offsets) + 1 if upto is None else upto
-        return len(self.locator.feed(columns, letters, upto, self.now_ms, no_payloads))
-
-    def at(self, seconds: float) -> City:
-        self.now_ms = T0 + round(seconds * 1000)
-        return self
-
-    def flush(self, *, level: bool = False) -> Flush:
-        return self.locator.flush(self.now_ms, level=level)
 
 
 def covers(flush: Flush, key: RawKey) -> dict[int, list[Cover]]:
@@ -417,91 +372,6 @@ def test_string_tables_that_a_producer_fills_are_emptied_after_a_flush() -> None
         kinds = [kind for frame in flush.frames for kind in decode_frame(frame.data)[1].column("kind").to_pylist()]
         assert kinds == [f"made-up-{n}-{i}" for i in range(4)]
         assert len(city.tables.kinds) == 0
-
-
-# --- a whole log, cut and crashed at random ---------------------------------------------------------------------------
-
-
-def random_log(chance: random.Random) -> Log:
-    log: Log = {}
-    for key in (READINGS_0, READINGS_1, TICKETS_0):
-        offset, rows = 0, []
-        for i in range(chance.randint(0, 60)):
-            offset += chance.choice((1, 1, 1, 3))
-            lon = chance.choice((121.2005, 121.0 + 0.4 * chance.random(), 0.0))
-            at = T0 + 500 * i - chance.randint(0, 12_000) + chance.choice((0, 0, 0, 10_000_000))
-            rows.append(DecodedRow(offset, event_at_ms=at, lon=lon, received_at_ms=T0 + 500 * i, kind="flood"))
-        log[key] = rows
-    return log
-
-
-def run(log: Log, chance: random.Random, *, crashes: int) -> tuple[list[ShardReader], set[bytes]]:
-    """Feed the log in random slices and flushes; a crash loses the locator and the end of its last flush.
-
-    The readers are those of the shards and, last, the one of placed-tickets.
-    """
-    readers = [ShardReader() for _ in range(SHARDS.count + 1)]
-    letters: set[bytes] = set()
-    committed = {key: (0, WatermarkState().encode()) for key in log}
-    config = LocateSettings(max_frame_rows=chance.choice((1, 3, 65_536)), header_interval_ms=50)
-    while True:
-        city = City(config)
-        for key, (offset, metadata) in committed.items():
-            state = WatermarkState.decode(metadata)
-            assert state is not None
-            city.assign(key, offset=offset, state=state)
-        queues = {key: [row for row in rows if row.offset >= committed[key][0]] for key, rows in log.items()}
-        crash_after = chance.randint(0, 12) if crashes else -1
-        while any(queues.values()) and crash_after != 0:
-            crash_after -= 1
-            for key in chance.sample(list(queues), k=2):
-                some = queues[key][: chance.randint(0, 8)]
-                del queues[key][: len(some)]
-                if some:
-                    city.feed(key, *some)
-            if chance.random() < 0.5:
-                continue
-            flush = city.at(chance.random()).flush(level=chance.random() < 0.3)
-            lost = chance.randint(1, 5) if crash_after == 0 else 0
-            for frame in flush.frames[: len(flush.frames) - lost]:
-                readers[frame.shard].read(frame.data)
-            for frame in flush.tickets[: len(flush.tickets) - chance.randint(0, lost)]:
-                readers[-1].read(frame.data)
-            if not lost:
-                letters |= {dead.key for dead in flush.dead_letters}
-                committed |= {key: (commit.offset, commit.metadata) for key, commit in flush.commits.items()}
-        if not any(queues.values()) and crash_after != 0:
-            flush = city.flush(level=True)
-            for frame in flush.frames:
-                readers[frame.shard].read(frame.data)
-            for frame in flush.tickets:
-                readers[-1].read(frame.data)
-            return readers, letters | {dead.key for dead in flush.dead_letters}
-        crashes -= 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32))
-def test_crashes_and_cuts_change_neither_rows_nor_flags_nor_letters(seed: int) -> None:
-    log = random_log(random.Random(seed))
-    plain, plain_letters = run(log, random.Random(seed + 1), crashes=0)
-    rough, rough_letters = run(log, random.Random(seed + 2), crashes=3)
-    assert [reader.taken for reader in rough] == [reader.taken for reader in plain]
-    assert rough_letters == plain_letters
-    everything = {(key, row.offset) for key, rows in log.items() for row in rows}
-    seen = {at for reader in plain for at in reader.taken}
-    dead = {
-        (key, row.offset)
-        for key, rows in log.items()
-        for row in rows
-        if row.lon == 0.0 or row.event_at_ms > T0 + 5_000_000
-    }
-    assert seen | dead == everything
-    assert not seen & dead
-    tickets = plain[-1].taken
-    assert set(tickets) == {at for at in seen if at[0] == TICKETS_0}
-    owned = {at: told for reader in plain[:-1] for at, told in reader.taken.items() if not told[1] & Flag.HALO}
-    assert tickets == {at: owned[at] for at in tickets}
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
