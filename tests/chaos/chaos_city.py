@@ -41,7 +41,7 @@ from tests.chaos.zygote import Zygote
 from tests.live.support import small_city
 from tests.live.support.city_run import ALERTS_PARTITIONS, CityRun
 from tests.live.support.loop_run import SESSION_S, WORK
-from tests.live.support.small_city import Record
+from tests.live.support.small_city import BEHIND, Record
 
 RECORDS_PER_S: Final = 8.0  # of event time: five minutes, and so five windows, in 2,400 records
 FUTURE_BOUND_MS: Final = 2 * small_city.CLOSER_MS  # closers are an hour ahead
@@ -111,8 +111,10 @@ class ChaosCity(CityRun):
         finally:
             admin.close()
 
-    def make_records(self, count: int, seed: int, *, per_s: float = RECORDS_PER_S) -> list[Record]:
-        return ledger.make_records(count, seed, start_ms=self.start_ms, per_s=per_s)
+    def make_records(
+        self, count: int, seed: int, *, per_s: float = RECORDS_PER_S, behind: float = BEHIND
+    ) -> list[Record]:
+        return ledger.make_records(count, seed, start_ms=self.start_ms, per_s=per_s, behind=behind)
 
     def chaos_worker(
         self,

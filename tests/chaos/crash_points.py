@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from faust.transport.consumer import Consumer
+
 from streams.clickhouse import Store
 from streams.dispatch import LoopWork
 from streams.intake import Intake
@@ -47,6 +49,7 @@ STEPS: Final[dict[str, tuple[type, str]]] = {
     "parts": (KafkaLog, "read_at"),  # restoring
     "load": (ShardStore, "load"),
     "commit": (LocateReader, "commit"),
+    "acked": (Consumer, "_commit_offsets"),  # what Faust commits once a second: what was acknowledged
     "flush": (LocateSender, "put"),
     "insert": (Store, "insert"),
     "frame": (JoinWork, "take"),
@@ -57,9 +60,9 @@ STEPS: Final[dict[str, tuple[type, str]]] = {
 
 OF_ROLE: Final[dict[str, tuple[str, ...]]] = {
     "locate": ("commit", "flush"),
-    "join": ("state", "part", "parts", "load", "frame"),
-    "dispatch": ("state", "part", "log", "look", "parts", "load", "record", "input"),
-    "archive": ("state", "load", "look", "insert"),
+    "join": ("state", "part", "parts", "load", "frame", "acked"),
+    "dispatch": ("state", "part", "log", "look", "parts", "load", "record", "input", "acked"),
+    "archive": ("state", "load", "look", "insert", "acked"),
 }
 _MOST: Final = {"frame": 60, "record": 120, "input": 80, "flush": 25, "insert": 14, "part": 20, "commit": 5}
 """How many calls of a step a short life has, about; three of the rest."""

@@ -35,14 +35,16 @@ URGENT_SHARE: Final = 0.2  # of the tickets
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-def make_records(count: int, seed: int, *, start_ms: int, per_s: float) -> list[Record]:
+def make_records(
+    count: int, seed: int, *, start_ms: int, per_s: float, behind: float = small_city.BEHIND
+) -> list[Record]:
     """`count` records of the small city and their closers, with the arithmetic in them."""
     chance = random.Random(seed)
     good: Counter[Where] = Counter()
     dead: Counter[Where] = Counter()
     meters: Counter[tuple[int, int]] = Counter()  # (partition, number)
     made: list[Record] = []
-    for record in small_city.make_records(count, seed, start_ms=start_ms, per_s=per_s):
+    for record in small_city.make_records(count, seed, start_ms=start_ms, per_s=per_s, behind=behind):
         where = record.source, record.partition
         if record.fields is None:
             dead[where] += 1

@@ -18,6 +18,7 @@ from tests.chaos.campaign import Stage, run_seeds
 from tests.chaos.lives import PATIENCE_S, Kill, Scene, draw_kills
 from tests.chaos.promises import Given, Outcome
 from tests.chaos.protections import AIMED
+from tests.live.support.small_city import BEHIND
 
 VICTIMS: Final = ("locate", "join", "dispatch", "archive", "all")
 RECORDS: Final = 2_400
@@ -37,7 +38,7 @@ async def trial(stage: Stage, seed: int) -> list[str]:
     executed = seed // len(VICTIMS) % 10 == 9
     city = stage.city(seed, overrides={} if aim is None else aim.overrides)
     await city.set_up_async()
-    records = city.make_records(RECORDS, seed)
+    records = city.make_records(RECORDS, seed, behind=BEHIND if aim is None else aim.behind)
     if aim is None:
         while_sending = draw_kills(chance, victim, chance.randint(1, 3))
         while_acting = draw_kills(chance, victim, 1) if victim in ("dispatch", "archive", "all") else []
@@ -46,7 +47,7 @@ async def trial(stage: Stage, seed: int) -> list[str]:
         while_acting = while_sending[:1] if victim == "dispatch" else []
     async with Scene(city, victim, partial(stage.note, seed), executed=executed) as scene:
         patience_s = PATIENCE_S if aim is None else AIMED_PATIENCE_S
-        sending = city.send(records, lasting_s=SENT_WITHIN_S)
+        sending = city.send(records, lasting_s=SENT_WITHIN_S if aim is None else aim.sent_within_s)
         reached = await scene.die(while_sending, sending, patience_s=patience_s)
         await city.all_settled(archived=False)
         messages = city.work_on(await city.incidents_to_work(WORKED, chance))

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from tests.chaos.crash_points import CrashPoint
+from tests.live.support.small_city import BEHIND
 
 
 def _steady_clock() -> None:
@@ -259,15 +260,19 @@ class Aim:
     victim: str
     points: tuple[CrashPoint, ...]
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sent_within_s: float = 6.0
+    """The records, so that each life has some."""
+    behind: float = BEHIND
+    """The share of records that come too late."""
 
 
-_RARE_SNAPSHOTS: Final = {"join": {"snapshot_every_s": 5.0}}
+_NO_SNAPSHOT: Final = {"join": {"snapshot_every_s": 60.0}}
 AIMED: Final[Mapping[str, Aim]] = {
     # later calls are of what was acknowledged
     "commit-after-frames": Aim("locate", (CrashPoint("commit", "after", 1),) * 3),
-    "lateness": Aim("locate", (CrashPoint("commit", "after", 1),) * 6),
+    "lateness": Aim("locate", (CrashPoint("commit", "after", 2),) * 6, sent_within_s=25.0, behind=0.1),
     "coverage": Aim("locate", tuple(CrashPoint("commit", "before", nth) for nth in (2, 1, 2))),
-    "ack-after-snapshot": Aim("join", tuple(CrashPoint("frame", "after", nth) for nth in (12, 10, 8)), _RARE_SNAPSHOTS),
+    "ack-after-snapshot": Aim("join", (CrashPoint("acked", "after", 1),) * 3, _NO_SNAPSHOT),
     "intake-order": Aim("dispatch", (CrashPoint("log", "before", 1),) * 3),
     "loop-repeats": Aim("dispatch", (CrashPoint("log", "after", 1),) * 2),  # what people do most of all
     "known-ids": Aim("archive", tuple(CrashPoint("insert", "after", nth) for nth in (3, 4, 5))),

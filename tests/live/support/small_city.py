@@ -47,6 +47,7 @@ FIRST_CELL, CELLS_A_SIDE = 58, 12  # around 64, where four parents of 64 x 64 ce
 PARTITIONS: Final = 2
 SHARDS: Final = 4
 START_MS: Final = 1_750_000_020_000  # on a minute
+BEHIND: Final = 0.005
 DISORDER_MS: Final = 5_000
 WINDOW_MS: Final = 60_000
 CLOSER_MS: Final = 3_600_000
@@ -92,9 +93,10 @@ def make_records(
     silent: frozenset[Where] = frozenset(),
     start_ms: int = START_MS,
     per_s: float = RECORDS_PER_S,
+    behind: float = BEHIND,
 ) -> list[Record]:
     """`count` records (1 % of them hostile), `per_s` in a second of event time, and the closers; nothing for the
-    `silent` raw partitions."""
+    `silent` raw partitions. A share, `behind`, is 20 s and more behind."""
     chance = random.Random(seed)
     records: list[Record] = []
     newest: dict[Where, int] = defaultdict(int)
@@ -109,7 +111,7 @@ def make_records(
             records.append(Record(source, partition, _hostile(chance, produced_ms)))
             continue
         event_at_ms = produced_ms - chance.randrange(DISORDER_MS)
-        if chance.random() < 0.005:
+        if chance.random() < behind:
             event_at_ms -= chance.randrange(20_000, 90_000)
         late = event_at_ms < newest[source, partition] - DISORDER_MS
         newest[source, partition] = max(newest[source, partition], event_at_ms)
