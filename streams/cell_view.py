@@ -73,5 +73,5 @@ class WindowView:
 
 
 def pointer_parts(pointer: int) -> tuple[int, int, int]:
-    """The (source, partition, offset) of a pointer that streams.row_kernels.make_pointer made."""
+    """The (source, partition, offset) of a pointer that streams.bucket_rows.make_pointer made."""
     return pointer >> 59, (pointer >> 44) & 0x7FFF, pointer & ((1 << 44) - 1)

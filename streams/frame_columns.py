@@ -132,9 +132,15 @@ def stored_number(at: int, shape: int, row: int) -> int:
 @kernel
 def real_number(table: npt.NDArray[np.int64], column: int, row: int) -> float:
     """A row's real number."""
-    if table[column, SHAPE] == _REAL:
-        return load_real(table[column, AT] + 8 * row)
-    return whole_number(table, column, row) / float(table[column, SCALE])
+    return real_value(table[column, AT], table[column, SHAPE], table[column, BASE], table[column, SCALE], row)
+
+
+@kernel
+def real_value(at: int, shape: int, base: int, scale: int, row: int) -> float:
+    """The same, of a column that the caller has looked up."""
+    if shape == _REAL:
+        return load_real(at + 8 * row)
+    return float(stored_number(at, shape, row) + base) / float(scale)
 
 
 @kernel

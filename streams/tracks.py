@@ -151,8 +151,10 @@ class FeatureUse:
 
 
 # Columns of the table of tracks that kernels read; those before WIDTH change as cells are added.
-TABLE_AT, MASK, COUNT, ROOM, SLOTS_AT, WIDTH, TOTAL_WIDTH, LANES, OPS_FIRST, OPS_COUNT, FIRST_COLUMN = range(11)
-TRACK_COLUMNS: Final = 11
+TABLE_AT, MASK, COUNT, ROOM, SLOTS_AT, WIDTH, TOTAL_WIDTH, LANES, OPS_FIRST, OPS_COUNT, FIRST_COLUMN, BLANK_AT = range(
+    12
+)
+TRACK_COLUMNS: Final = 12
 # Columns of the table of ops; words are counted within a row, 0 stands for none.
 CODE, LANE_WORD, EVIDENCE_WORD, BUCKET_WORD = range(4)
 OP_COLUMNS: Final = 4

@@ -13,23 +13,26 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams import row_kernels, window_kernels
+from streams import bucket_rows, row_kernels, window_kernels
 from streams.frame_columns import FrameRows
-from streams.row_kernels import RANKS_AT, ROWS_AT, TOUCHED
+from streams.row_kernels import CHANGED, RANKS_AT, ROWS_AT, TOUCHED, neutral
 from streams.sealed import Sealed, seal
 from streams.slots import Slots, grown, table_of
 from streams.tracks import (
+    BLANK_AT,
     COUNT,
     MASK,
     ROOM,
     SLOTS_AT,
     TABLE_AT,
     TOTAL_WIDTH,
+    WIDTHS,
     FeatureUse,
     FloatArray,
     GroupPlan,
     IntArray,
     RankArray,
+    Track,
 )
 from topology.jit import kernel
 
@@ -98,6 +101,9 @@ class WindowGroup:
         self.left: list[list[Sealed]] = [[] for _ in plan.windows]  # what left each window with that bucket's end
         self._judged_ms = 0
         self._cited: dict[tuple[tuple[FeatureUse, int], ...], IntArray] = {}  # by features: what may be cited for them
+        self._blanks = [_blank(track) for track in plan.tracks]
+        self.tracks[:, BLANK_AT] = [blank.ctypes.data for blank in self._blanks]
+        self._work = bucket_rows.work_room()
         self.tracks[:, TABLE_AT], self.tracks[:, MASK] = _NO_CELLS.ctypes.data, len(_NO_CELLS) - 1
 
     @property
@@ -119,30 +125,33 @@ class WindowGroup:
         if not len(members):
             return np.empty(0, dtype=np.int64)
         late = np.zeros(rows.count + 1, dtype=np.int64)
-        ranks = np.empty(len(members), dtype=np.int64)
+        counts = np.zeros(len(count), dtype=np.int32)
+        state = np.zeros(bucket_rows.STATE_WORDS, dtype=np.int64)
         closed_until_ms = -1 if self.closed_until_ms is None else self.closed_until_ms
-        row, what, which = 0, row_kernels.NEEDS_ROWS, -1
-        while what != row_kernels.DONE:
+        what, which = bucket_rows.NEEDS_ROWS, -1
+        while what != bucket_rows.DONE:
             buckets = list(self.open.values())
             starts = np.array([bucket.start_ms for bucket in buckets], dtype=np.int64)
             blocks = np.array([bucket.table for bucket in buckets]).reshape(-1, len(self.plan.tracks), 3)
-            row, what, which = row_kernels.take_rows(
-                row, rows.use, rows.table, len(rows.kind_names), rows.sources, rows.entity_offsets, rows.entity_data,
+            what, which = bucket_rows.take_rows(
+                state, rows.use, rows.table, len(rows.kind_names), rows.sources, rows.entity_offsets, rows.entity_data,
                 first, count, members, self.plan.bucket_ms, closed_until_ms,
-                self.tracks, self._bounds, self.ops, self._slots.header, starts, blocks, ranks, late,
+                self.tracks, self._bounds, self.ops, self._slots.header, starts, blocks, counts,
+                *self._work, late,
             )  # fmt: skip
             for bucket, table in zip(buckets, blocks, strict=True):
                 bucket.table[:, TOUCHED] = table[:, TOUCHED]
-            if what == row_kernels.NEEDS_BLOCK:
+            if what == bucket_rows.NEEDS_BLOCK:
                 bucket = self.open[which] = OpenBucket(which, len(self.plan.tracks))
                 for track in np.flatnonzero(self.tracks[:, COUNT]).tolist():
                     self._give_rows(bucket, track)
-            elif what == row_kernels.NEEDS_ROOM:
+            elif what == bucket_rows.NEEDS_ROOM:
                 self._grow(which)
-            elif what == row_kernels.NEEDS_ROWS:
-                at, track = divmod(which, len(self.plan.tracks))
-                self._give_rows(buckets[at], track)
-            elif what == row_kernels.NEEDS_SLOTS:
+            elif what == bucket_rows.NEEDS_ROWS:  # a bucket that was opened before the track had any cell
+                for bucket in buckets:
+                    if bucket.places[which] is None:
+                        self._give_rows(bucket, which)
+            elif what == bucket_rows.NEEDS_SLOTS:
                 self._slots.grow()
         return late[1 : 1 + late[0]]
 
@@ -391,6 +400,15 @@ class WindowGroup:
             "spare": sum(place.nbytes for pool in self._pool for place in pool),
             "sealed": sum(bucket.nbytes for bucket in self.sealed.values()),
         }
+
+
+def _blank(track: Track) -> FloatArray:
+    """A row of an open bucket as it is before its first record: changed, neutral lanes, no evidence."""
+    row = np.full(track.width, CHANGED)
+    for op, lane in track.lane_of.items():
+        row[1 + lane : 1 + lane + WIDTHS[op]] = neutral(int(op))
+    row[1 + track.lanes :].view(np.int64)[:] = -1
+    return row
 
 
 def ops_of(plan: GroupPlan, use: FeatureUse) -> IntArray:

@@ -10,7 +10,16 @@ from detectors.loading import build_detectors
 from detectors.threshold import Threshold, ThresholdSettings
 from schemas.observation import Flag
 from schemas.sources import Source
-from streams import frame_columns, row_kernels, screen_kernels, sealed, snapshot_codec, window_kernels, windows
+from streams import (
+    bucket_rows,
+    frame_columns,
+    row_kernels,
+    screen_kernels,
+    sealed,
+    snapshot_codec,
+    window_kernels,
+    windows,
+)
 from streams.join_core import JoinSettings, JoinShard
 from streams.join_warm_up import MINUTES, ROWS, warm_up
 from streams.snapshot_codec import open_parts
@@ -21,7 +30,7 @@ from topology.grid import Grid
 T0 = 1_700_000_040_000
 ENTRIES: tuple[Callable[..., Any], ...] = (  # the kernels that Python calls
     frame_columns.choose,
-    row_kernels.take_rows,
+    bucket_rows.take_rows,
     row_kernels.fill_table,
     sealed._seal,
     window_kernels.add_bucket,
