@@ -336,3 +336,26 @@ def value_at(lane_at: int, row: int, missing: float) -> float:
     else:
         return missing
     return float(load_int(lane_at + 8 * LEAST) + q) / float(load_int(lane_at + 8 * SCALE))
+
+
+@kernel
+def read_column(lane_at: int, count: int, missing: float, out: FloatArray) -> None:
+    """The values of a lane in all its `count` rows."""
+    coding = load_int(lane_at)
+    at, least = load_int(lane_at + 8 * LANE_AT), load_int(lane_at + 8 * LEAST)
+    scale = float(load_int(lane_at + 8 * SCALE))
+    if coding == REAL:
+        for row in range(count):
+            out[row] = load_real(at + 8 * row)
+    elif coding == BYTE:
+        for row in range(count):
+            out[row] = float(least + load_byte(at + row)) / scale
+    elif coding == QUARTER:
+        for row in range(count):
+            out[row] = float(least + load_quarter(at + 2 * row)) / scale
+    elif coding == HALF:
+        for row in range(count):
+            out[row] = float(least + load_half(at + 4 * row)) / scale
+    else:
+        for row in range(count):
+            out[row] = missing

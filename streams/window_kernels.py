@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from streams.reals import load_real, store_real
 from streams.row_kernels import find_rank, neutral
-from streams.sealed import EVIDENCE_AT, HEAD_COLUMNS, LANE_COLUMNS, ROWS, expand, row_of, value_at
+from streams.sealed import EVIDENCE_AT, HEAD_COLUMNS, LANE_COLUMNS, ROWS, expand, read_column, row_of, value_at
 from streams.tracks import (
     BUCKET_WORD,
     CODE,
@@ -117,37 +117,101 @@ def _clear(row_at: int, op: int, ops: IntArray) -> None:
 
 
 @kernel
+def _merge_column(
+    code: int, count: int, values: FloatArray, others: FloatArray, ranks: RankArray, total_at: int, stride: int,
+    lane: int, bucket_word: int, bucket: float,
+) -> None:  # fmt: skip
+    """Merge a column of a sealed bucket, one value for each rank, into a lane of a window's totals."""
+    lane_at = total_at + 8 * lane
+    bucket_at = total_at + 8 * bucket_word
+    if code in (_COUNT, _QUANTILE):
+        for i in range(count):
+            at = lane_at + stride * ranks[i]
+            store_real(at, load_real(at) + values[i])
+    elif code == _SUM:
+        for i in range(count):
+            at = lane_at + stride * ranks[i]
+            new = load_real(at) + values[i]
+            store_real(at, new)
+            if not (abs(values[i]) < EXACT and abs(new) < EXACT):
+                store_real(bucket_at + stride * ranks[i], bucket)
+    elif code in (_MIN, _MAX):
+        sign = 1.0 if code == _MAX else -1.0
+        for i in range(count):
+            at = lane_at + stride * ranks[i]
+            if sign * values[i] >= sign * load_real(at):
+                store_real(at, values[i])
+                store_real(bucket_at + stride * ranks[i], bucket)
+    elif code == _LAST:
+        for i in range(count):
+            at = lane_at + stride * ranks[i]
+            old = load_real(at)
+            if values[i] > old or (values[i] == old and others[i] > load_real(at + 8)):
+                store_real(at, values[i])
+                store_real(at + 8, others[i])
+    elif code == _DISTINCT:
+        for i in range(count):
+            at = lane_at + stride * ranks[i]
+            store_real(at, float(int(load_real(at)) | int(values[i])))
+
+
+@kernel
 def add_bucket(
     head_at: int,
     bucket: int,
-    window: int,
+    windows: IntArray,
     tracks: IntArray,
     ops: IntArray,
     needed: npt.NDArray[np.bool_],
     totals_at: IntArray,
     ranks: RankArray,
+    columns: FloatArray,
 ) -> None:
-    """Add a sealed bucket, whose number is `bucket`, to the totals of a window; `ranks` is room to work in.
+    """Add a sealed bucket, whose number is `bucket`, to the totals of some windows; `ranks` and `columns`, two columns
+    of as many values, are room to work in.
 
     `needed` bool[ops, windows]; `totals_at` int64[windows, tracks], 0 where no op of the track is needed.
     """
     for track in range(tracks.shape[0]):
-        total_at = totals_at[window, track]
-        if total_at == 0:
-            continue
-        count = expand(head_at, track, ranks)
         first = tracks[track, OPS_FIRST]
         last = first + tracks[track, OPS_COUNT]
         stride = 8 * tracks[track, TOTAL_WIDTH]
-        for row in range(count):
-            row_at = total_at + ranks[row] * stride
-            present = load_real(row_at)
-            store_real(row_at, present + 1.0)
-            for op in range(first, last):
-                if needed[op, window]:
-                    if present == 0.0:
-                        _clear(row_at, op, ops)
-                    _merge(row_at, track, op, tracks, ops, head_at, row, bucket)
+        count = -1
+        for w in range(windows.shape[0]):
+            window = windows[w]
+            total_at = totals_at[window, track]
+            if total_at == 0:
+                continue
+            if count < 0:
+                count = expand(head_at, track, ranks)
+            for i in range(count):
+                row_at = total_at + ranks[i] * stride
+                present = load_real(row_at)
+                store_real(row_at, present + 1.0)
+                if present == 0.0:
+                    for op in range(first, last):
+                        if needed[op, window]:
+                            _clear(row_at, op, ops)
+        if count <= 0:
+            continue
+        for op in range(first, last):
+            code, word = ops[op, CODE], ops[op, LANE_WORD]
+            column_at = lanes_at(head_at, track, tracks) + 8 * LANE_COLUMNS * (word - 1)
+            for lane in range(1 if code == _LAST else width_of(code)):
+                decoded = False
+                for w in range(windows.shape[0]):
+                    window = windows[w]
+                    if totals_at[window, track] == 0 or not needed[op, window]:
+                        continue
+                    if not decoded:
+                        decoded = True
+                        read_column(column_at + 8 * LANE_COLUMNS * lane, count, missing(code), columns[0])
+                        if code == _LAST:
+                            read_column(column_at + 8 * LANE_COLUMNS, count, -np.inf, columns[1])
+                    _merge_column(
+                        code, count, columns[0], columns[1], ranks, totals_at[window, track], stride, word + lane,
+                        ops[op, BUCKET_WORD], float(bucket),
+                    )  # fmt: skip
 
 
 @kernel
@@ -160,6 +224,7 @@ def take_bucket_out(
     needed: npt.NDArray[np.bool_],
     totals_at: IntArray,
     ranks: RankArray,
+    columns: FloatArray,
     inside: IntArray,
     numbers: IntArray,
 ) -> None:
@@ -171,50 +236,57 @@ def take_bucket_out(
             continue
         count = expand(head_at, track, ranks)
         first = tracks[track, OPS_FIRST]
-        last = first + tracks[track, OPS_COUNT]
         stride = 8 * tracks[track, TOTAL_WIDTH]
-        for row in range(count):
-            row_at = total_at + ranks[row] * stride
-            present = load_real(row_at) - 1.0
-            store_real(row_at, present)
-            if present == 0.0:
-                continue  # whoever reads it sees no data, and the next bucket begins anew
-            for op in range(first, last):
-                if needed[op, window] and not _subtracted(row_at, track, op, tracks, ops, head_at, row, float(bucket)):
-                    _clear(row_at, op, ops)
-                    for index in range(inside.shape[0]):
-                        there = row_of(inside[index], track, ranks[row])
-                        if there >= 0:
-                            _merge(row_at, track, op, tracks, ops, inside[index], there, numbers[index])
+        for i in range(count):
+            row_at = total_at + ranks[i] * stride
+            store_real(row_at, load_real(row_at) - 1.0)
+        for op in range(first, first + tracks[track, OPS_COUNT]):
+            code, word = ops[op, CODE], ops[op, LANE_WORD]
+            if not needed[op, window] or code == _POINTER:
+                continue
+            column_at = lanes_at(head_at, track, tracks) + 8 * LANE_COLUMNS * (word - 1)
+            for lane in range(QUANTILE_LANES if code == _QUANTILE else 1):
+                if code not in (_MIN, _MAX, _DISTINCT):
+                    read_column(column_at + 8 * LANE_COLUMNS * lane, count, _taken(code), columns[0])
+                for i in range(count):
+                    row_at = total_at + ranks[i] * stride
+                    if load_real(row_at) == 0.0:
+                        continue  # whoever reads it sees no data, and the next bucket begins anew
+                    at = row_at + 8 * (word + lane)
+                    if code in (_COUNT, _QUANTILE):
+                        store_real(at, load_real(at) - columns[0, i])
+                        continue
+                    bucket_at = row_at + 8 * ops[op, BUCKET_WORD]
+                    if code == _SUM:
+                        if load_real(bucket_at) == NO_BUCKET:
+                            store_real(at, load_real(at) - columns[0, i])
+                            continue
+                    elif code in (_MIN, _MAX):
+                        if load_real(bucket_at) != float(bucket):
+                            continue
+                    elif code == _LAST and load_real(at) != columns[0, i]:
+                        continue
+                    _make_anew(row_at, track, op, tracks, ops, ranks[i], inside, numbers)
 
 
 @kernel
-def _subtracted(
-    row_at: int, track: int, op: int, tracks: IntArray, ops: IntArray, head_at: int, row: int, bucket: float
-) -> bool:
-    """Take one op of one row out of a total; False when that cannot be done without the other buckets."""
-    code = int(ops[op, CODE])
-    word = int(ops[op, LANE_WORD])
-    at = row_at + 8 * word
-    column_at = lanes_at(head_at, track, tracks) + 8 * LANE_COLUMNS * (word - 1)
-    if code == _COUNT:
-        store_real(at, load_real(at) - value_at(column_at, row, 0.0))
-        return True
+def _taken(code: int) -> float:
+    """What a lane that the snapshot did not have takes out of a total."""
     if code == _SUM:
-        if load_real(row_at + 8 * ops[op, BUCKET_WORD]) != NO_BUCKET:
-            return False
-        store_real(at, load_real(at) - value_at(column_at, row, np.nan))
-        return True
-    if code in (_MIN, _MAX):
-        return load_real(row_at + 8 * ops[op, BUCKET_WORD]) != bucket
-    if code == _LAST:
-        return load_real(at) != value_at(column_at, row, -np.inf)
-    if code == _QUANTILE:
-        for lane in range(QUANTILE_LANES):
-            less = value_at(column_at + 8 * LANE_COLUMNS * lane, row, 0.0)
-            store_real(at + 8 * lane, load_real(at + 8 * lane) - less)
-        return True
-    return bool(code == _POINTER)  # a sketch is made anew
+        return np.nan
+    return -np.inf if code == _LAST else 0.0
+
+
+@kernel
+def _make_anew(
+    row_at: int, track: int, op: int, tracks: IntArray, ops: IntArray, rank: int, inside: IntArray, numbers: IntArray
+) -> None:
+    """Make one op of one total from the buckets inside the window."""
+    _clear(row_at, op, ops)
+    for index in range(inside.shape[0]):
+        there = row_of(inside[index], track, rank)
+        if there >= 0:
+            _merge(row_at, track, op, tracks, ops, inside[index], there, numbers[index])
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

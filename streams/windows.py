@@ -238,35 +238,37 @@ class WindowGroup:
             for pool, place in zip(self._pool, bucket.places, strict=True):
                 if place is not None and len(pool) < _SPARE:
                     pool.append(place)
+        room = self._work_room()
         for window, buckets in enumerate(self.plan.windows):
-            self._move(window, end_ms - buckets * self.plan.bucket_ms)
+            self._take_out(window, end_ms - buckets * self.plan.bucket_ms, room)
+        if self.newest is not None:
+            self._add(range(len(self.plan.windows)), self.newest, room)
         self._judged_ms = end_ms
         self._cited.clear()
 
-    def _move(self, window: int, low_ms: int) -> None:
-        """Take out of a window what starts before `low_ms`, and add the newest bucket."""
+    def _take_out(self, window: int, low_ms: int, room: tuple[RankArray, FloatArray]) -> None:
+        """Take out of a window what starts before `low_ms`."""
         inside = self._inside[window]
         left = self.left[window] = [old for old in inside if old.start_ms < low_ms]
         if left:
             inside = self._inside[window] = inside[len(left) :]
-        room = self._work_room()
         for at, old in enumerate(left):
             # while one is taken out, those behind it are inside still, or were added before
             rest = [*left[at + 1 :], *inside]
             window_kernels.take_bucket_out(
                 old.head_at, old.start_ms // self.plan.bucket_ms, window, self.tracks, self.ops, self._needed,
-                self.totals_at, room, np.array([one.head_at for one in rest], dtype=np.int64),
+                self.totals_at, *room, np.array([one.head_at for one in rest], dtype=np.int64),
                 np.array([one.start_ms // self.plan.bucket_ms for one in rest], dtype=np.int64),
             )  # fmt: skip
-        if self.newest is not None:
-            self._add(window, self.newest, room)
 
-    def _add(self, window: int, bucket: Sealed, room: RankArray) -> None:
+    def _add(self, windows: Iterable[int], bucket: Sealed, room: tuple[RankArray, FloatArray]) -> None:
+        some = np.array(list(windows), dtype=np.int64)
         window_kernels.add_bucket(
-            bucket.head_at, bucket.start_ms // self.plan.bucket_ms, window, self.tracks, self.ops, self._needed,
-            self.totals_at, room,
+            bucket.head_at, bucket.start_ms // self.plan.bucket_ms, some, self.tracks, self.ops, self._needed,
+            self.totals_at, *room,
         )  # fmt: skip
-        self._inside[window].append(bucket)
+        for window in some.tolist():
+            self._inside[window].append(bucket)
 
     def close(self, end_ms: int) -> None:
         """The bucket that ends at `end_ms` has been judged: drop what no later window can reach."""
@@ -334,7 +336,7 @@ class WindowGroup:
     def seen(self, uses: Iterable[tuple[FeatureUse, int]]) -> npt.NDArray[np.bool_]:
         """Which slots have data for any of these (feature, window in ms) in the bucket being judged: bool[slots]."""
         marks = np.zeros(self._slots.count, dtype=np.bool_)
-        room = self._work_room()
+        room, _ = self._work_room()
         for track, window_ms in {(use.track, window_ms) for use, window_ms in uses}:
             row, buckets = self.tracks[track], window_ms // self.plan.bucket_ms
             total_at = self.totals_at[self.plan.windows.index(buckets), track] if buckets > 1 else 0
@@ -352,8 +354,10 @@ class WindowGroup:
             ops = self._uses[use] = ops_of(self.plan, use)
         return ops
 
-    def _work_room(self) -> RankArray:
-        return np.empty(int(self.tracks[:, COUNT].max(initial=0)) + 1, dtype=np.int32)
+    def _work_room(self) -> tuple[RankArray, FloatArray]:
+        """Room for the ranks of a track, and for two columns of values."""
+        most = int(self.tracks[:, COUNT].max(initial=0)) + 1
+        return np.empty(most, dtype=np.int32), np.empty((2, most))
 
     # --- from and to a snapshot ------------------------------------------------------------------------------------
 
@@ -388,7 +392,7 @@ class WindowGroup:
             low_ms = self.closed_until_ms - buckets * self.plan.bucket_ms
             for start_ms, bucket in self.sealed.items():
                 if start_ms >= low_ms:
-                    self._add(window, bucket, room)
+                    self._add([window], bucket, room)
 
     @property
     def nbytes(self) -> dict[str, int]:
