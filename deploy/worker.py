@@ -14,6 +14,7 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -45,7 +46,7 @@ from streams.intake import Intake, build_intake
 from streams.join import JoinRunner, build_join
 from streams.join_core import JoinShard
 from streams.join_warm_up import warm_up
-from streams.liveness import BUSY, NORMAL, WAITS, Liveness, Watched
+from streams.liveness import BUSY, NORMAL, WAITS, Liveness, Partition, Watched
 from streams.locate import LocateService
 from streams.locate_reader import group_of
 from streams.loop_core import LoopCore
@@ -301,6 +302,7 @@ class _Worker:
             store=store,
             state=ShardStore(names.archive_state, kafka_log),
             log_=kafka_log,
+            begin_of=partial(self._begin_of, self._group("archive")),
             zone=config.city.zone_info,
         )
         self._watch_app("archive", app, lambda: archive_pace(store))
@@ -310,6 +312,14 @@ class _Worker:
                 await finish(archive.flush(), "the last batches of the archive not written")
         finally:
             await store.close()
+
+    async def _begin_of(self, group: str, topic: str, partition: int) -> int:
+        """Asked of shards that nobody has archived yet, so by a client of its own each time."""
+        offsets = GroupOffsets(self._bootstrap, self._options)
+        try:
+            return await offsets.begin_of(group, Partition(topic, partition))
+        finally:
+            await offsets.close()
 
     # --- the watch over them ---------------------------------------------------------------------------------------
 

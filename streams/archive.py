@@ -10,7 +10,8 @@ by committed offsets: a message that comes twice is passed over, frames that wer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -55,10 +56,12 @@ class Archive:
         store: StoreThread,
         state: ShardStore,
         log_: Log,
+        begin_of: Callable[[str, int], Awaitable[int]],
         zone: ZoneInfo,
         end_of: Callable[[str, int], int | None] = lambda topic, partition: None,
     ) -> None:
         self.names = names
+        self._begin_of = begin_of
         self._end_of = end_of
         self._settings = settings
         self._store = store
@@ -123,7 +126,10 @@ class Archive:
 
     def _new_lane(self, topic: str, partition: int) -> Lane:
         if topic == self.names.observations:
-            return FrameLane(topic, partition, self._store, self._settings, state=self._state, log=self._log)
+            return FrameLane(
+                topic, partition, self._store, self._settings,
+                state=self._state, log=self._log, begin=partial(self._begin_of, topic, partition),
+            )  # fmt: skip
         read, insert_new = self._records[topic]
         return RecordLane(topic, partition, self._store, self._settings, read=read, insert_new=insert_new)
 
@@ -136,11 +142,13 @@ def build_archive(
     store: StoreThread,
     state: ShardStore,
     log_: Log,
+    begin_of: Callable[[str, int], Awaitable[int]],
     zone: ZoneInfo,
 ) -> Archive:
     """Put the archive's agents into an app that has nothing else and was made with `archive_app_options`.
 
-    `state` is on topic `archive-state`, `log_` reads observations, `zone` is for times that are written without one.
+    `state` is on topic `archive-state`, `log_` reads observations, `begin_of` says where the app's group begins with a
+    partition, by its commits (BrokerError: ask again), `zone` is for times that are written without one.
     The tables must be there (`apply_migrations`); while they are not, the archive waits and says so. The caller closes
     `store` after the app has stopped.
     """
@@ -149,7 +157,7 @@ def build_archive(
         end: int | None = app.consumer.highwater(TP(topic, partition))  # as of the last fetch, without asking
         return end
 
-    archive = Archive(settings, names, store=store, state=state, log_=log_, zone=zone, end_of=end_of)
+    archive = Archive(settings, names, store=store, state=state, log_=log_, begin_of=begin_of, zone=zone, end_of=end_of)
 
     agents = {
         "archive-observations": names.observations,

@@ -213,14 +213,14 @@ class ShardArchive:
     """Frames of one shard between Kafka and ClickHouse: `offer` them, `plan` when `due`, then `finish`."""
 
     covered: Covered
-    next_offset: int | None  # frames below are in; None: nothing is known, begin with whatever comes
+    next_offset: int  # frames below are in, or pending
     pending: list[Frame] = field(default_factory=list)
     rows: int = 0
     size: int = 0
 
     def knows(self, offset: int) -> bool:
         """Whether the frame at this offset is in, or pending."""
-        return self.next_offset is not None and offset < self.next_offset
+        return offset < self.next_offset
 
     def offer(self, frame: Frame) -> None:
         """Take the next frame, one that is not known; frames come in ascending order."""

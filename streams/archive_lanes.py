@@ -168,21 +168,20 @@ class FrameLane(Lane):
         *,
         state: ShardStore,
         log: Log,
+        begin: Callable[[], Awaitable[int]],
         new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         super().__init__(topic, partition, store, settings)
         self._claim = ShardClaim(state, partition, CHECKPOINT_KEY, log=log, without=WITHOUT)
         self._log = log
+        self._begin = begin
         self._new_token = new_token
         self._shard: ShardArchive | None = None
         self._newest = -1  # offset of the last frame that was taken
-        self._first_unwritten: int | None = None  # where to begin when there is no checkpoint; None: with what comes
 
     async def _take(self, delivery: Delivery) -> None:
         is_old = wall_ms() - delivery.timestamp_ms > OLD_AFTER * 1000 * self._settings.batch_seconds
         self._behind = is_old and not delivery.is_last
-        if self._first_unwritten is None:
-            self._first_unwritten = delivery.offset
         try:
             shard = await self._ready(delivery.offset)
         except BaseException:  # cancelled: it does not come again, but will be read from the topic
@@ -226,7 +225,6 @@ class FrameLane(Lane):
                 # cancelled, claimed by another, or an error nobody expected: whether it is in is now the checkpoint's
                 # to say, so the shard is opened anew, and what was in hand is read from the topic again
                 self._shard = None
-                self._first_unwritten = plan.first
                 self._started_waiting()
         if written:
             self._acknowledge()
@@ -234,7 +232,7 @@ class FrameLane(Lane):
     def _lacks_some(self) -> bool:
         """Whether frames that were taken must be read from the topic: the shard was claimed by another owner meanwhile,
         and is still ours for Kafka, or somebody was cancelled."""
-        return self._shard is None or (self._shard.next_offset is not None and self._shard.next_offset <= self._newest)
+        return self._shard is None or self._shard.next_offset <= self._newest
 
     async def _ready(self, upto: int) -> ShardArchive | None:
         """The shard, all frames below `upto` in it or pending; None when the partition is no longer ours."""
@@ -257,13 +255,7 @@ class FrameLane(Lane):
         if stored is None:
             return None
         if not stored:
-            if self._first_unwritten:
-                log.warning(
-                    "%s[%d]: begins at offset %d without a checkpoint; if there was one, rows of its last batch may "
-                    "come twice",
-                    *(self.topic, self.partition, self._first_unwritten),
-                )
-            return ShardArchive(Covered(), self._first_unwritten)
+            return await self._open_without_checkpoint()
         checkpoint = max((self._decoded(payload) for payload in stored), key=lambda one: one.epoch)
         checkpoint = msgspec.structs.replace(checkpoint, epoch=self._claim.epoch)
         shard = ShardArchive(Covered(checkpoint.covered), checkpoint.last + 1)
@@ -286,6 +278,18 @@ class FrameLane(Lane):
         # under our own epoch first: of two plans that former owners left, another owner could choose the other one
         return shard if await self._put(checkpoint) and await self._insert(shard, checkpoint, frames) else None
 
+    async def _open_without_checkpoint(self) -> ShardArchive | None:
+        """The shard from where the group's commit says. Not from what is delivered: what was on its way while the group
+        was being divided may come before what it goes back to, and a checkpoint would call that one known."""
+        begin = await self._until_kafka_answers("ask for the commit", self._begin)
+        if begin:
+            log.warning(
+                "%s[%d]: begins at offset %d without a checkpoint; if there was one, rows of its last batch may come "
+                "twice",
+                *(self.topic, self.partition, begin),
+            )
+        return None if begin is None else ShardArchive(Covered(), begin)
+
     def _decoded(self, payload: bytes) -> Checkpoint:
         try:
             return decode_checkpoint(payload)
@@ -296,7 +300,7 @@ class FrameLane(Lane):
     async def _check_same_topic(self, shard: ShardArchive, delivered: int) -> None:
         """Refuse a checkpoint that is ahead of its topic: that was made anew, and as many frames as the old one had
         would be passed over as known."""
-        last = (shard.next_offset or 0) - 1
+        last = shard.next_offset - 1
         if delivered <= last and await self._read(last, last) == []:
             raise BrokerError(
                 f"{self.topic}[{self.partition}]: the checkpoint says that the frames up to offset {last} are "
@@ -308,7 +312,7 @@ class FrameLane(Lane):
     async def _backfill(self, shard: ShardArchive, delivered: int) -> None:
         """Frames between what is known and what was delivered: read from the topic and archived first. There are none
         unless commits got ahead (see faust-streaming/faust#606), were set by hand, or offsets have gaps."""
-        while self._shard is shard and self.alive and shard.next_offset is not None and shard.next_offset < delivered:
+        while self._shard is shard and self.alive and shard.next_offset < delivered:
             last = min(shard.next_offset + BACKFILL_FRAMES, delivered) - 1
             frames = await self._read(shard.next_offset, last)
             if frames is None:

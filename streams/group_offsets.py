@@ -50,6 +50,13 @@ class GroupOffsets:
 
         return await self._asked(f"offsets of group {group}", ask)
 
+    async def begin_of(self, group: str, partition: Partition) -> int:
+        """Where a new member of the group would begin: at the commit; at the first record where there is none, or where
+        it lies behind the partition's end, which was made anew then."""
+        standing = (await self.standings(group, [partition]))[partition]
+        is_stale = standing.committed is not None and standing.committed > standing.end
+        return standing.begin if is_stale else standing.next
+
     async def has_members(self, group: str) -> bool:
         async def ask() -> bool:
             _, admin = await self._clients()

@@ -231,14 +231,14 @@ def test_a_planned_batch_made_again_gives_the_same_tables() -> None:
 
 
 def test_what_is_known_or_pending_is_not_taken_twice() -> None:
-    shard = ShardArchive(Covered(), None)
-    assert not shard.knows(7)  # nothing is known: begin anywhere
+    shard = ShardArchive(Covered(), 3)
+    assert shard.knows(2) and not shard.knows(3)
     shard.offer(opened(reading_frame(0, 1), first=7)[0])
     assert shard.knows(7) and shard.knows(3) and not shard.knows(8)
 
 
 def test_a_batch_is_full_by_rows_or_by_bytes() -> None:
-    shard = ShardArchive(Covered(), None)
+    shard = ShardArchive(Covered(), 0)
     shard.offer(opened(reading_frame(0, 9))[0])
     assert shard.full(ArchiveSettings(batch_rows=10)) and not shard.full(ArchiveSettings(batch_rows=11))
     assert shard.full(ArchiveSettings(batch_bytes=1024))

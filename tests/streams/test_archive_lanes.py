@@ -76,7 +76,12 @@ class World:
         self.committed = 0
 
     def lane(self, settings: ArchiveSettings = SETTINGS) -> FrameLane:
-        return FrameLane(TOPIC, 0, self.thread, settings, state=ShardStore(STATE, self.log), log=self.log)
+        state = ShardStore(STATE, self.log)
+        return FrameLane(TOPIC, 0, self.thread, settings, state=state, log=self.log, begin=self.begin)
+
+    async def begin(self) -> int:
+        """Of the group's consumer."""
+        return self.committed
 
     async def produce(self, *frames: bytes) -> None:
         for payload in frames:
@@ -180,7 +185,7 @@ async def test_the_largest_batch_is_written_while_all_shards_together_have_more_
     both = sum(open_frame(TOPIC, 0, 0, payload, T0_MS).size for payload in (small, large))
     archive = Archive(
         ArchiveSettings(batch_seconds=100, waiting_bytes=both), TopicNames(), store=world.thread,
-        state=ShardStore(STATE, world.log), log_=world.log, zone=ZoneInfo("UTC"),
+        state=ShardStore(STATE, world.log), log_=world.log, begin_of=lambda *_: world.begin(), zone=ZoneInfo("UTC"),
     )  # fmt: skip
 
     async def take(shard: int, payload: bytes) -> None:
@@ -394,8 +399,32 @@ async def test_a_lane_that_begins_late_and_without_a_checkpoint_says_so(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.produce(reading_frame(0, 9), reading_frame(10, 19))
-    await world.feed(world.lane(), first=1)
+    world.committed = 1
+    await world.feed(world.lane())
     assert "begins at offset 1 without a checkpoint" in caplog.text
+    assert world.store.offsets == list(range(10, 20))
+
+
+async def test_a_frame_that_comes_before_the_first_is_no_beginning(world: World) -> None:
+    """It was on its way while the group was being divided; the consumer then goes back to what is committed."""
+    await world.produce(*(reading_frame(at * 10, at * 10 + 9) for at in range(3)))
+    await world.feed(world.lane(), first=1, last=1)
+    await world.feed(world.lane())
+    assert sorted(world.store.offsets) == list(range(30))
+
+
+async def test_a_lane_asks_until_kafka_says_where_it_begins(world: World) -> None:
+    await world.produce(reading_frame(0, 9))
+    answers = iter([False, False, True])
+
+    async def begin() -> int:
+        if not next(answers):
+            raise BrokerError("nobody answers")
+        return 0
+
+    lane = FrameLane(TOPIC, 0, world.thread, SETTINGS, state=ShardStore(STATE, world.log), log=world.log, begin=begin)
+    await world.feed(lane)
+    assert world.store.offsets == list(range(10))
 
 
 class Frozen(MemoryLog):
@@ -432,7 +461,8 @@ async def test_an_owner_that_was_frozen_inserts_nothing_beside_its_successor(wor
     frames went in again under another token."""
     await world.produce(*(reading_frame(at * 5, at * 5 + 4) for at in range(6)))
     frozen = Frozen(world.log, side, nth)
-    paused = FrameLane(TOPIC, 0, world.thread, SETTINGS, state=ShardStore(STATE, frozen), log=frozen)
+    state = ShardStore(STATE, frozen)
+    paused = FrameLane(TOPIC, 0, world.thread, SETTINGS, state=state, log=frozen, begin=world.begin)
     feeding = asyncio.create_task(world.feed(paused))
     await frozen.reached.wait()
     successor = world.lane(ArchiveSettings(batch_rows=15, batch_seconds=0.01))

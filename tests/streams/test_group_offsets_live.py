@@ -70,6 +70,20 @@ async def test_commits_and_ends_are_told_with_and_without_a_commit(
         assert await offsets.has_members(group)
         found = await offsets.standings(group, [Partition(topic, 0), Partition(topic, 1)])
     assert found == {Partition(topic, 0): Standing(0, 5, 3), Partition(topic, 1): Standing(0, 0, None)}
+    assert await offsets.begin_of(group, Partition(topic, 0)) == 3
+    assert await offsets.begin_of(group, Partition(topic, 1)) == 0
+
+
+async def test_a_commit_behind_the_end_of_a_partition_is_no_beginning(
+    kafka: str, topic: str, offsets: GroupOffsets
+) -> None:
+    await send(kafka, topic, 2)
+    group, place = f"{topic}-group", TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False) as consumer:
+        consumer.subscribe([topic])
+        await until(consumer.assignment)
+        await consumer.commit({place: 7})  # as of a topic that was deleted and made anew
+    assert await offsets.begin_of(group, Partition(topic, 0)) == 0
     assert not await offsets.has_members(group)
     assert not await offsets.has_members("nobody-ever")
 

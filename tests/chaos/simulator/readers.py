@@ -100,5 +100,7 @@ class SimAdmin:
             ],
         )
 
-    async def list_consumer_group_offsets(self, group: str) -> dict[TopicPartition, Committed]:
+    async def list_consumer_group_offsets(
+        self, group: str, partitions: Sequence[TopicPartition] | None = None
+    ) -> dict[TopicPartition, Committed]:
         return await self._world.network.ask("group offsets", lambda: dict(self._world.group(group).committed))

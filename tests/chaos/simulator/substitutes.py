@@ -21,6 +21,7 @@ import streams.backlog
 import streams.clickhouse
 import streams.dispatch
 import streams.dispatch_snapshots
+import streams.group_offsets
 import streams.intake
 import streams.locate
 import streams.locate_sender
@@ -119,6 +120,8 @@ def installed() -> Iterator[None]:
             (streams.locate, "warm_up", _nothing),
             (streams.shard_store, "AIOKafkaConsumer", SimReader),
             (streams.shard_store, "AIOKafkaAdminClient", SimAdmin),
+            (streams.group_offsets, "AIOKafkaConsumer", SimReader),
+            (streams.group_offsets, "AIOKafkaAdminClient", SimAdmin),
             (streams.backlog, "AIOKafkaConsumer", SimReader),
             (streams.backlog, "AIOKafkaAdminClient", SimAdmin),
             (streams.clickhouse, "clickhouse_connect", SimClickHouseConnect),
