@@ -25,7 +25,8 @@ from streams.codecs import BrokenData, Codec, NoRoom, decompress_into
 from streams.columns import NO_CODE, Columns
 from streams.entity_kernels import merge_entities
 from streams.json_fields import DEFAULTED, fields_of
-from streams.json_kernels import SEEN_ROOM, TOKENS, Kept, Rows, scan
+from streams.json_kernels import TOKENS, Kept, Rows, scan
+from streams.json_shapes import SEEN_ROOM, new_shape
 from streams.strings import StringTable
 from streams.words import PADDING, padded
 
@@ -67,6 +68,7 @@ class Decoder:
         self._zones = dict(zones)
         self._fields = {source: fields_of(source) for source in Source}
         self._scratch = _Scratch(GROUP_BYTES)
+        self._shapes = {source: new_shape() for source in Source}
         self._seen = np.zeros(SEEN_ROOM, dtype=np.int64)
         self._lock = threading.Lock()
 
@@ -145,6 +147,7 @@ class Decoder:
             count,
             fields.table,
             fields.successors,
+            self._shapes[work.source],
             fields.required,
             fields.defaulted,
             DEFAULTED,

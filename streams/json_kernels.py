@@ -4,7 +4,8 @@ It takes only the plain shape it is sure of: one flat object; known fields, each
 numbers; times in their usual form; everything in range. Any other record it marks as slow, and that one goes alone to
 `schemas.decode.decode`, which settles what it is and words the error. So this scan can be strict and simple: it never
 has to say what is wrong, and whatever it takes, the reference decoder must take with the same result (a property test
-holds both equal).
+holds both equal). A record that is made like the one before it is read by that one's shape (`json_shapes`), key by key
+only if it is not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ from schemas.datums import DATUM_NAMES
 from schemas.decode import QUALITIES, URGENCIES
 from schemas.raw import MAX_EVENT_MS, MAX_PAYLOAD_BYTES, MIN_EVENT_MS
 from streams.columns import NO_CODE
-from streams.json_fields import DEFAULTED_BYTES, FIELD_BYTES, KEY_LENGTH, MOST_BYTES, ROLE, TOKEN_BYTES, Role, tokens_of
+from streams.json_fields import DEFAULTED_BYTES, FIELD_BYTES, KEY_LENGTH, MOST_BYTES, ROLE, Role, tokens_of
+from streams.json_shapes import (
+    SEEN_KINDS,
+    SEEN_TYPES,
+    SEEN_UNITS,
+    gained,
+    intern_seen,
+    learn,
+    lost,
+    mark,
+    read_shaped,
+    rested,
+    worth_trying,
+)
 from streams.json_values import (
     ODD,
     as_float,
@@ -27,10 +41,11 @@ from streams.json_values import (
     read_number,
     read_string,
     read_time,
+    read_token,
     skip_space,
 )
-from streams.strings import MISSING, intern
-from streams.words import address_of, as_int, load_byte, load_int, load_word, store_byte, store_word
+from streams.strings import MISSING
+from streams.words import address_of, load_byte, load_int, load_word, store_byte, store_word
 from topology.jit import kernel
 
 # Roles as plain integers for the kernel, which compares them in this order.
@@ -107,6 +122,7 @@ def scan(
     count: int,
     fields: npt.NDArray[np.int64],
     successors: npt.NDArray[np.int64],
+    shape: npt.NDArray[np.int64],
     required: int,
     defaulted: int,
     default_text: npt.NDArray[np.uint8],
@@ -122,9 +138,9 @@ def scan(
     """Scan `count` records into `rows` from `first_row` on; gives how many are slow.
 
     The buffer has words.PADDING zero bytes behind its last record; `kept.extra_data` is as large as the buffer, and
-    `rows.entity_data` has room for it behind entity_offsets[first_row]. `fields`, `successors`, `required` and
-    `defaulted` are a json_fields.Fields, `default_text` is DEFAULTED; `kinds`, `units` and `types` the headers of
-    string tables. `seen_strings` int64[SEEN_ROOM] is for the call's own use.
+    `rows.entity_data` has room for it behind entity_offsets[first_row]. `fields`, `successors`, `required`
+    and `defaulted` are a json_fields.Fields, `shape` is one of json_shapes, `default_text` is DEFAULTED; `kinds`,
+    `units` and `types` the headers of string tables. `seen_strings` int64[SEEN_ROOM] is for the call's own use.
     """
     slow_count = 0
     first = address_of(buffer)
@@ -141,14 +157,44 @@ def scan(
     extras_at = address_of(kept.extra_data)
     default_at = address_of(default_text)
     seen_strings[:] = 0
-    seen_kinds_at = address_of(seen_strings)
-    seen_units_at = seen_kinds_at + 8 * _SEEN_ENTRIES * _SEEN_WORDS
+    seen_at = address_of(seen_strings)
+    shape_at = address_of(shape)
     entity_end: int = rows.entity_offsets[first_row]
     extra_end = 0
     for record in range(count):
         row = first_row + record
         at = first + starts[record]
         end = at + lengths[record]
+        extra_start = extra_end
+        learning = worth_trying(shape_at)
+        if learning and lengths[record] > 1 and lengths[record] <= MAX_PAYLOAD_BYTES:
+            found = read_shaped(
+                at, end, shape_at, seen_at, qualities_at, len(tokens.qualities), datums_at, len(tokens.datums)
+            )
+            if found[0]:
+                gained(shape_at)
+                rows.event_at_ms[row] = found[1]
+                rows.kind[row] = found[2]
+                rows.unit[row] = found[3]
+                rows.device_type[row] = found[4]
+                rows.value[row] = found[5]
+                rows.confidence[row] = found[6]
+                rows.quality[row] = found[7]
+                rows.datum[row] = found[8]
+                rows.lon[row] = found[9]
+                rows.lat[row] = found[10]
+                for step in range(0, found[12], 8):  # as below
+                    store_word(entities_at + entity_end + step, load_word(found[11] + step))
+                entity_end += found[12]
+                kept.slow[record] = False
+                kept.extra_starts[record] = extra_start
+                kept.extra_lengths[record] = 0
+                rows.entity_offsets[row + 1] = entity_end
+                continue
+            lost(shape_at)
+        elif not learning:
+            rested(shape_at)
+        marked = 0
         seen = 0
         field = -1
         entity_at = 0
@@ -166,7 +212,6 @@ def scan(
         datum = 0
         lon = np.nan
         lat = np.nan
-        extra_start = extra_end
         fine = False
 
         if lengths[record] > 1 and lengths[record] <= MAX_PAYLOAD_BYTES:
@@ -207,6 +252,7 @@ def scan(
 
             # Its value.
             role = load_int(field_at + 8 * ROLE)
+            value_at = at
             if role <= _LAST_NUMBER:
                 if role == _EVENT_AT and load_byte(at) == 0x22:
                     event_at_ms, at = read_time(at + 1)
@@ -251,7 +297,6 @@ def scan(
                 if at == ODD:
                     break
             else:
-                value_at = at
                 if load_byte(at) == 0x22:
                     at += 1
                     if role <= _LAST_STRING:
@@ -275,11 +320,11 @@ def scan(
                             type_length = length
                     else:
                         if role == _QUALITY:
-                            quality, at = _read_token(at, qualities_at, len(tokens.qualities))
+                            quality, at = read_token(at, qualities_at, len(tokens.qualities))
                         elif role == _DATUM:
-                            datum, at = _read_token(at, datums_at, len(tokens.datums))
+                            datum, at = read_token(at, datums_at, len(tokens.datums))
                         else:
-                            _, at = _read_token(at, urgencies_at, len(tokens.urgencies))
+                            _, at = read_token(at, urgencies_at, len(tokens.urgencies))
                         if at == ODD:
                             break
                 elif role == _KEPT_NUMBER_OR_TEXT:
@@ -292,6 +337,9 @@ def scan(
                     if at > end:
                         break
                     extra_end = _keep(value_at, at, field_at, extras_at, extra_start, extra_end)
+
+            if learning:
+                marked = mark(seen_at, marked, role, value_at, at, load_int(field_at + 8 * MOST_BYTES))
 
             # A comma and the next key, or the end.
             byte = load_byte(at)
@@ -312,14 +360,14 @@ def scan(
             break
 
         if fine:
-            kind = _intern_seen(kind_at, kind_length, kinds_at, seen_kinds_at)
+            kind = intern_seen(kind_at, kind_length, kinds_at, seen_at + SEEN_KINDS)
             unit = NO_CODE
             if unit_length > 0:
-                unit = _intern_seen(unit_at, unit_length, units_at, seen_units_at)
+                unit = intern_seen(unit_at, unit_length, units_at, seen_at + SEEN_UNITS)
                 fine = unit != MISSING
             device_type = NO_CODE
             if type_length > 0:
-                device_type = intern(type_at, type_length, types_at)
+                device_type = intern_seen(type_at, type_length, types_at, seen_at + SEEN_TYPES)
                 fine = fine and device_type != MISSING
             fine = fine and kind != MISSING
             rows.event_at_ms[row] = event_at_ms
@@ -345,6 +393,8 @@ def scan(
             if extra_end > extra_start:
                 store_byte(extras_at + extra_end, 0x7D)
                 extra_end += 1
+            if learning:
+                learn(first + starts[record], end, seen_at, marked if extra_end == extra_start else 0, shape_at)
         else:
             slow_count += 1
             extra_end = extra_start
@@ -352,41 +402,6 @@ def scan(
         kept.extra_lengths[record] = extra_end - extra_start
         rows.entity_offsets[row + 1] = entity_end
     return slow_count
-
-
-# A few strings of up to two words that were seen in this call, each in the place that its first word gives: word, word,
-# length, code. There are a handful of metrics and units, and the table's own hash and look-up cost 15 ns each.
-_SEEN_ENTRIES: Final = 16
-_SEEN_WORDS: Final = 4
-SEEN_ROOM: Final = 2 * _SEEN_ENTRIES * _SEEN_WORDS
-"""Of kinds and of units."""
-_SEEN_SHIFT: Final = np.uint64(60)
-_SEEN_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-
-
-@kernel
-def _intern_seen(at: int, length: int, header_at: int, seen_at: int) -> int:
-    """`intern`, for strings that repeat. Length 0 is never seen: entries begin as zeros."""
-    if length > 16:
-        return intern(at, length, header_at)
-    first = load_word(at)
-    second = np.uint64(0)
-    if length < 8:
-        first &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
-    elif length == 16:
-        second = load_word(at + 8)
-    else:
-        second = load_word(at + 8) & ((np.uint64(1) << np.uint64(8 * (length - 8))) - np.uint64(1))
-    entry_at = seen_at + 8 * _SEEN_WORDS * as_int(((first ^ second) * _SEEN_MIX) >> _SEEN_SHIFT)
-    if load_word(entry_at) == first and load_word(entry_at + 8) == second and load_int(entry_at + 16) == length:
-        return load_int(entry_at + 24)
-    code = intern(at, length, header_at)
-    if code >= 0:
-        store_word(entry_at, first)
-        store_word(entry_at + 8, second)
-        store_word(entry_at + 16, np.uint64(length))
-        store_word(entry_at + 24, np.uint64(code))
-    return code
 
 
 @kernel
@@ -409,20 +424,6 @@ def _find_key(at: int, fields_at: int, field_count: int) -> int:
         if _is_key(at, fields_at + FIELD_BYTES * field):
             return field
     return -1
-
-
-@kernel
-def _read_token(at: int, tokens_at: int, token_count: int) -> tuple[int, int]:
-    """The number of the token at `at`, and the address behind its closing quote; ODD when it is none of them."""
-    low = load_word(at)
-    high = load_word(at + 8)
-    for token in range(token_count):
-        token_at = tokens_at + TOKEN_BYTES * token
-        if (low & load_word(token_at + 16)) == load_word(token_at) and (high & load_word(token_at + 24)) == load_word(
-            token_at + 8
-        ):
-            return load_int(token_at + 40), at + load_int(token_at + 32)
-    return 0, ODD
 
 
 @kernel

@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from schemas.raw import MAX_EVENT_MS, MIN_EVENT_MS
-from streams.words import as_int, load_byte, load_word, trailing_zeros
-from topology.jit import kernel
+from streams.json_fields import TOKEN_BYTES
+from streams.words import as_int, load_byte, load_int, load_word, trailing_zeros
+from topology.jit import inlined, kernel
 
 ODD: Final = -1
 
@@ -37,7 +38,7 @@ _DAYS_BEFORE_MONTH: Final = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 27
 _DAY_MS: Final = 86_400_000
 
 
-@kernel
+@inlined
 def skip_space(at: int) -> int:
     """The address of the next byte that is not JSON white space."""
     byte = load_byte(at)
@@ -47,7 +48,7 @@ def skip_space(at: int) -> int:
     return at
 
 
-@kernel
+@inlined
 def read_string(at: int, end: int) -> int:
     """The address of the quote that closes the string whose first byte is at `at`.
 
@@ -99,7 +100,7 @@ def read_character(at: int) -> int:
     return ODD
 
 
-@kernel
+@inlined
 def read_digits(at: int) -> tuple[int, int]:
     """The value and the number of the decimal digits at `at`; more than 18 digits give (0, 19)."""
     value = 0
@@ -124,7 +125,7 @@ def read_digits(at: int) -> tuple[int, int]:
             return value, count
 
 
-@kernel
+@inlined
 def read_number(at: int) -> tuple[int, int, int]:
     """A plain JSON number as (signed mantissa, digits behind the point, address behind it); address ODD if it is odd.
 
@@ -163,13 +164,13 @@ def read_number(at: int) -> tuple[int, int, int]:
     return mantissa, scale, at
 
 
-@kernel
+@inlined
 def _others(digits: np.uint64) -> np.uint64:
     """High nibbles are set in the bytes of `digits` (a word less its zeros) that are no digit."""
     return ((digits + _SIXES) | digits) & _HIGH_NIBBLES
 
 
-@kernel
+@inlined
 def _eight(digits: np.uint64) -> int:
     """The value of a word of eight digits, the first one lowest (Lemire's eight-digit trick)."""
     digits = (digits * np.uint64(2561)) >> np.uint64(8)
@@ -178,7 +179,7 @@ def _eight(digits: np.uint64) -> int:
     return as_int(digits)
 
 
-@kernel
+@inlined
 def read_millis(at: int) -> tuple[int, int, int]:
     """`read_number`, quick for a time in milliseconds: 13 digits and no more.
 
@@ -196,7 +197,7 @@ def read_millis(at: int) -> tuple[int, int, int]:
     return read_number(at)
 
 
-@kernel
+@inlined
 def read_degrees(at: int) -> tuple[int, int, int]:
     """`read_number`, quick for two or three digits, a point and six digits; see `read_millis`."""
     whole = load_word(at) ^ _ZEROS
@@ -208,7 +209,7 @@ def read_degrees(at: int) -> tuple[int, int, int]:
     return read_number(at)
 
 
-@kernel
+@inlined
 def _read_fraction(at: int, whole: np.uint64, count: int) -> tuple[int, int, int]:
     digits = load_word(at + count + 1) ^ _ZEROS
     others = _others(digits)
@@ -224,7 +225,7 @@ def _read_fraction(at: int, whole: np.uint64, count: int) -> tuple[int, int, int
     return read_number(at)
 
 
-@kernel
+@inlined
 def as_float(mantissa: int, scale: int) -> float:
     """The float64 nearest to mantissa / 10**scale, for what `read_number` gives."""
     nearest: float = np.float64(mantissa) / _FLOAT_POWERS[scale]
@@ -308,3 +309,17 @@ def _two_digits(at: int) -> int:
         return -1
     value: int = tens * 10 + ones
     return value
+
+
+@inlined
+def read_token(at: int, tokens_at: int, token_count: int) -> tuple[int, int]:
+    """The number of the token at `at`, and the address behind its closing quote; ODD when it is none of them."""
+    low = load_word(at)
+    high = load_word(at + 8)
+    for token in range(token_count):
+        token_at = tokens_at + TOKEN_BYTES * token
+        if (low & load_word(token_at + 16)) == load_word(token_at) and (high & load_word(token_at + 24)) == load_word(
+            token_at + 8
+        ):
+            return load_int(token_at + 40), at + load_int(token_at + 32)
+    return 0, ODD

@@ -9,7 +9,8 @@ import numpy as np
 from schemas.decode import Row
 from schemas.sources import Source
 from streams.json_fields import DEFAULTED, fields_of
-from streams.json_kernels import SEEN_ROOM, TOKENS, Kept, Rows, scan
+from streams.json_kernels import TOKENS, Kept, Rows, scan
+from streams.json_shapes import SEEN_ROOM, new_shape
 from streams.strings import StringTable
 from streams.words import PADDING
 
@@ -48,7 +49,7 @@ def scanned(source: Source, payloads: Sequence[bytes]) -> list[Row | None]:
     )
     fields = fields_of(source)
     headers = (kinds.header, units.header, types.header)
-    known = (fields.table, fields.successors, fields.required, fields.defaulted, DEFAULTED)
+    known = (fields.table, fields.successors, new_shape(), fields.required, fields.defaulted, DEFAULTED)
     seen = np.full(SEEN_ROOM, -1, dtype=np.int64)
     slow_count = scan(buffer, starts, lengths, count, *known, *headers, TOKENS, seen, rows, 0, kept)
     assert slow_count == np.count_nonzero(kept.slow)
