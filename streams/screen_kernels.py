@@ -13,7 +13,7 @@ from streams.row_kernels import (
     find_rank,
     neutral,
 )
-from streams.sealed import LANE_COLUMNS, expand, row_of, value_at
+from streams.sealed import LANE_COLUMNS, expand, read_column, row_of, value_at
 from streams.tracks import (
     COUNT,
     DISTINCT_BITS,
@@ -45,6 +45,8 @@ _AGGREGATES = list(Aggregate)
 AGGREGATE_CODES = {aggregate: code for code, aggregate in enumerate(_AGGREGATES)}
 _COUNT = AGGREGATE_CODES[Aggregate.COUNT]
 _SUM = AGGREGATE_CODES[Aggregate.SUM]
+_MIN = AGGREGATE_CODES[Aggregate.MIN]
+_MAX = AGGREGATE_CODES[Aggregate.MAX]
 _MEAN = AGGREGATE_CODES[Aggregate.MEAN]
 _LAST = AGGREGATE_CODES[Aggregate.LAST]
 _DISTINCT = AGGREGATE_CODES[Aggregate.DISTINCT]
@@ -204,6 +206,14 @@ def _value(
 
 
 @kernel
+def _stays_within(aggregate: int, above: bool) -> bool:
+    """Whether no bound can be reached by data that leave a window: what reaches it then had reached it before."""
+    if aggregate == _LAST:  # the newest leaves last
+        return True
+    return aggregate in (_COUNT, _MAX, _DISTINCT) if above else aggregate == _MIN
+
+
+@kernel
 def screen(
     signals: IntArray,
     quantiles: FloatArray,
@@ -216,6 +226,7 @@ def screen(
     left: IntArray,
     left_windows: IntArray,
     ranks: RankArray,
+    columns: FloatArray,
     stamps: IntArray,
     out_signal: IntArray,
     out_slot: IntArray,
@@ -225,12 +236,15 @@ def screen(
 
     Looked at are the cells whose data have changed with this bucket (in its sealed head `head_at`, 0 if it is empty, or
     in one of the heads `left` that left the window `left_windows`), with their neighbours for a signal with rings; all
-    cells for a signal with ALL set, or if `all_changed`. Returns how many there are, which may be more than there was
-    room for: then call again with more.
+    cells for a signal with ALL set, or if `all_changed`. `ranks` and `columns`, two rows each, and `stamps`, all zero,
+    are room to work in; signals of one track stand together. Returns how many there are, which may be more than there
+    was room for: then call again with more.
     """
     acc = np.empty(QUANTILE_LANES, dtype=np.float64)
     found = 0
     stamp = 0
+    newest = -1  # the track whose ranks with data in this bucket are in `ranks`
+    changed = 0
     for s in range(signals.shape[0]):
         signal = signals[s]
         track = signal[TRACK]
@@ -252,14 +266,24 @@ def screen(
             if part < 0:
                 if everything:
                     count = tracks[track, COUNT]
+                elif head_at:
+                    if newest != track:
+                        changed = expand(head_at, track, ranks[0])
+                        newest = track
+                    count = changed
                 else:
-                    count = expand(head_at, track, ranks) if head_at else 0
-            elif everything or left_windows[part] != window:
+                    count = 0
+            elif everything or left_windows[part] != window or _stays_within(aggregate, above):
                 continue
             else:
-                count = expand(left[part], track, ranks)
+                count = expand(left[part], track, ranks[1])
+            some = ranks[0] if part < 0 else ranks[1]
+            if plain and not total_at:
+                read_column(columns_at + 8 * LANE_COLUMNS * lane_a, count, missing(signal[OP_A]), columns[0])
+                if aggregate in (_MEAN, _LAST):
+                    read_column(columns_at + 8 * LANE_COLUMNS * lane_b, count, missing(signal[OP_B]), columns[1])
             for i in range(count):
-                rank = i if everything else int(ranks[i])
+                rank = i if everything else int(some[i])
                 if plain:
                     if total_at:
                         row_at = total_at + stride * rank
@@ -269,9 +293,7 @@ def screen(
                             aggregate, load_real(row_at + 8 * (1 + lane_a)), load_real(row_at + 8 * (1 + lane_b))
                         )
                     else:
-                        first = value_at(columns_at + 8 * LANE_COLUMNS * lane_a, i, missing(signal[OP_A]))
-                        second = value_at(columns_at + 8 * LANE_COLUMNS * lane_b, i, missing(signal[OP_B]))
-                        value = _simple(aggregate, first, second)
+                        value = _simple(aggregate, columns[0, i], columns[1, i])
                     if (value >= bound) if above else (value <= bound):
                         slot = load_half(tracks[track, SLOTS_AT] + 4 * rank)
                         if load_byte(slots[SLOT_OWNED_AT] + slot) != 0:

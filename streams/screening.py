@@ -3,7 +3,8 @@
 Screens on the same feature, window and neighbourhood are one *signal*, its bounds in order from the mildest: a cell is
 looked at once per signal and compared with the mildest bound; only a cell that reaches it costs anything per detector.
 For detectors in bulk, whose verdict depends on that signal alone, only cells whose data have changed are looked at: one
-that was beyond a bound before has been raised, or is counting towards it, already.
+that was beyond a bound before has been raised, or is counting towards it, already. Data that leave a window can bring a
+mean beyond its bound, but not a count or the highest value.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Screening:
         signals = [
             sorted(some, key=lambda w: (w.bound if w.above else -w.bound, w.owner)) for some in by_signal.values()
         ]
+        signals.sort(key=lambda some: some[0].use.track)  # what a bucket holds of a track is looked up once
         self._signals = np.array([_row(group.plan, some[0]) for some in signals], dtype=np.int64).reshape(
             -1, SIGNAL_COLUMNS
         )
@@ -83,7 +85,9 @@ class Screening:
     def _found(self) -> tuple[IntArray, IntArray, FloatArray]:
         group = self._group
         most = int(group.tracks[:, COUNT].max(initial=0)) + 1
-        ranks, stamps = np.empty(most, dtype=np.int32), np.zeros(most, dtype=np.int64)
+        newest_at = 0 if group.newest is None else group.newest.head_at
+        ranks, columns = np.empty((2, most), dtype=np.int32), np.empty((2, most))
+        stamps = np.zeros(most, dtype=np.int64)
         left = [(old.head_at, window) for window, some in enumerate(group.left) for old in some]
         heads = np.array([head for head, _ in left], dtype=np.int64)
         windows = np.array([window for _, window in left], dtype=np.int64)
@@ -93,7 +97,7 @@ class Screening:
             value = np.empty(self._room, dtype=np.float64)
             found = screen(
                 self._signals, self._quantiles, self._mildest, self.fresh, group.tracks, self._slots.header,
-                group.totals_at, 0 if group.newest is None else group.newest.head_at, heads, windows, ranks, stamps,
+                group.totals_at, newest_at, heads, windows, ranks, columns, stamps,
                 signal, slot, value,
             )  # fmt: skip
             if found <= self._room:

@@ -38,20 +38,23 @@ from topology.jit import kernel
 
 _FIRST_ROOM: Final = 256
 _NO_CELLS: Final = table_of(1)
-_SPARE: Final = 2  # rooms of ended buckets that a track keeps for the next ones
+_SPARE: Final = 2  # rooms of ended buckets that a track keeps for the next ones, at least
+_SPARE_SMALL: Final = 8  # and at most, where they take little: a frame of a backlog opens many buckets at once
+_SPARE_BYTES: Final = 512 * 1024
 _LARGE: Final = 65_536  # ranks; up to here a track's room is doubled
 
 
 class Place:
     """Room for a track's rows in one bucket: float64[room, width], and the ranks that have one, in order of arrival."""
 
-    __slots__ = ("ranks", "ranks_at", "rows", "rows_at")
+    __slots__ = ("ranks", "ranks_at", "rows", "rows_at", "spare")
 
     def __init__(self, room: int, width: int) -> None:
         self.rows: FloatArray = np.zeros((room, width))
         self.ranks: RankArray = np.empty(room, dtype=np.int32)
         self.rows_at = int(self.rows.ctypes.data)  # kept: to ask numpy each time takes longer than to give it away
         self.ranks_at = int(self.ranks.ctypes.data)
+        self.spare = max(_SPARE, min(_SPARE_SMALL, _SPARE_BYTES // self.nbytes))  # so many may be kept unused
 
     @property
     def nbytes(self) -> int:
@@ -236,7 +239,7 @@ class WindowGroup:
         if bucket is not None:
             self.newest = self.sealed[start_ms] = seal(start_ms, self.plan, self.tracks, bucket.table)
             for pool, place in zip(self._pool, bucket.places, strict=True):
-                if place is not None and len(pool) < _SPARE:
+                if place is not None and len(pool) < place.spare:
                     pool.append(place)
         room = self._work_room()
         for window, buckets in enumerate(self.plan.windows):
