@@ -160,6 +160,8 @@ class JoinShard:
         return self.groups[width].next_end_ms(watermark_ms, self.judges[width].busy)
 
     def _alerts(self, told: list[Told]) -> list[Alert]:
+        if not told:
+            return []
         lon, lat = self.grid.centres(np.array([one.view.cells[one.i] for one in told], dtype=np.int64))
         places = zip(lon.tolist(), lat.tolist(), strict=True)
         return [self._alert(one, place) for one, place in zip(told, places, strict=True)]
