@@ -8,7 +8,7 @@ which its reference count says, so nobody has to give anything back and nothing 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ STEP: Final = 1024 * 1024
 """Buffers are made in whole steps of this, so that one fits the next response or frame, too."""
 FORGET_AFTER: Final = 64
 """Leases without need of a buffer: what a burst has made is not kept for ever, on each of a worker's connections."""
+_ALIGNED_TO: Final = 64
 
 
 class Buffers:
@@ -71,6 +72,26 @@ class Buffers:
                     at += 1
                 else:
                     excess -= self._drop(at)
+
+
+class Room:
+    """Several columns in one leased piece, which is free again when none of them is left."""
+
+    __slots__ = ("_data", "_used")
+
+    def __init__(self, buffers: Buffers, size: int, columns: int) -> None:
+        """For so many columns of `size` bytes together."""
+        self._data = buffers.lease(size + columns * _ALIGNED_TO)
+        self._used = 0
+
+    def column(self, kind: type[np.generic], count: int) -> npt.NDArray[Any]:
+        """A column of `count` elements of any content."""
+        size = count * np.dtype(kind).itemsize
+        if self._used + size > len(self._data):
+            raise ValueError(f"streams/buffers: {size} bytes wanted, {len(self._data) - self._used} are left of a room")
+        made = self._data[self._used : self._used + size].view(kind)
+        self._used += -(-size // _ALIGNED_TO) * _ALIGNED_TO
+        return made
 
 
 def _is_free(held: list[npt.NDArray[np.uint8]], at: int) -> bool:

@@ -21,6 +21,7 @@ from schemas.errors import BadRecord
 from schemas.sources import Source
 from streams import record_kernels
 from streams.batches import Batch, CorruptBatch, RawBatch
+from streams.buffers import Buffers, Room
 from streams.codecs import BrokenData, Codec, NoRoom, decompress_into
 from streams.columns import NO_CODE, Columns
 from streams.entity_kernels import merge_entities
@@ -40,6 +41,9 @@ GROUP_BYTES: Final = 1024 * 1024
 """Batches are unpacked one behind the other up to about this much, then scanned: it stays in a core's own cache."""
 
 _KEPT_BYTES: Final = 16 * GROUP_BYTES  # a larger buffer, made for one large batch, is given back
+_KEPT_COLUMN_BYTES: Final = 48 * 1024 * 1024  # of rows that wait for their flush, and of those flushed since
+_ROW_BYTES: Final = 6 * 8 + 5 * 4 + 2 * 1  # of all columns that are made for every record
+_COLUMNS: Final = 14
 _UNPACKS_TO: Final = 8  # first guess of how many times its size a compressed batch becomes
 
 
@@ -70,6 +74,7 @@ class Decoder:
         self._scratch = _Scratch(GROUP_BYTES)
         self._shapes = {source: new_shape() for source in Source}
         self._seen = np.zeros(SEEN_ROOM, dtype=np.int64)
+        self._buffers = Buffers(_KEPT_COLUMN_BYTES)
         self._lock = threading.Lock()
 
     def decode(self, source: Source, topic: str, partition: int, batches: Sequence[Batch]) -> Decoded:
@@ -80,7 +85,7 @@ class Decoder:
         if not batches:
             raise ValueError("streams/decode: there is nothing to decode, expected at least one batch")
         with self._lock:
-            work = _Work(source, topic, partition, sum(map(_claimed, batches)))
+            work = _Work(source, topic, partition, sum(map(_claimed, batches)), self._buffers)
             group = _Group()
             for batch in batches:
                 if isinstance(batch, CorruptBatch):
@@ -235,28 +240,31 @@ class _Group:
 class _Work:
     """What one call of `decode` has made so far; its arrays have room for `most_rows`."""
 
-    def __init__(self, source: Source, topic: str, partition: int, most_rows: int) -> None:
+    def __init__(self, source: Source, topic: str, partition: int, most_rows: int, buffers: Buffers) -> None:
         self.source = source
         self.topic = topic
         self.partition = partition
         self.letters: list[DeadLetter] = []
         self.row_count = 0
-        self.offset = np.empty(most_rows, dtype=np.int64)
-        self.received_at_ms = np.empty(most_rows, dtype=np.int64)
+        self._buffers = buffers
+        room = Room(buffers, most_rows * _ROW_BYTES, _COLUMNS)
+        self.offset = room.column(np.int64, most_rows)
+        self.received_at_ms = room.column(np.int64, most_rows)
         self._rows = Rows(
-            event_at_ms=np.empty(most_rows, dtype=np.int64),
-            kind=np.empty(most_rows, dtype=np.int32),
-            unit=np.empty(most_rows, dtype=np.int32),
-            device_type=np.empty(most_rows, dtype=np.int32),
-            value=np.empty(most_rows, dtype=np.float64),
-            confidence=np.empty(most_rows, dtype=np.float32),
-            quality=np.empty(most_rows, dtype=np.uint8),
-            datum=np.empty(most_rows, dtype=np.uint8),
-            lon=np.empty(most_rows, dtype=np.float64),
-            lat=np.empty(most_rows, dtype=np.float64),
-            entity_offsets=np.zeros(most_rows + 1, dtype=np.int32),
+            event_at_ms=room.column(np.int64, most_rows),
+            kind=room.column(np.int32, most_rows),
+            unit=room.column(np.int32, most_rows),
+            device_type=room.column(np.int32, most_rows),
+            value=room.column(np.float64, most_rows),
+            confidence=room.column(np.float32, most_rows),
+            quality=room.column(np.uint8, most_rows),
+            datum=room.column(np.uint8, most_rows),
+            lon=room.column(np.float64, most_rows),
+            lat=room.column(np.float64, most_rows),
+            entity_offsets=room.column(np.int32, most_rows + 1),
             entity_data=np.empty(PADDING, dtype=np.uint8),
         )
+        self._rows.entity_offsets[0] = 0
         self._extra: dict[int, bytes] = {}
         self._slow: list[int] = []
         self._slow_rows: list[reference.Row] = []
@@ -284,7 +292,7 @@ class _Work:
         used = int(self._rows.entity_offsets[self.row_count])
         needed = used + size + PADDING
         if len(self._rows.entity_data) < needed:
-            entity_data = np.empty(max(needed, 2 * used), dtype=np.uint8)
+            entity_data = self._buffers.lease(max(needed, 2 * used))
             entity_data[:used] = self._rows.entity_data[:used]
             self._rows = self._rows._replace(entity_data=entity_data)
         return self._rows

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streams.buffers import FORGET_AFTER, SMALLEST, STEP, Buffers
+from streams.buffers import FORGET_AFTER, SMALLEST, STEP, Buffers, Room
 
 
 def where(view: object) -> int:
@@ -87,3 +87,21 @@ def test_small_and_huge_ones_are_not_kept() -> None:
     assert len(buffers.lease(SMALLEST - 1)) == SMALLEST - 1
     assert len(buffers.lease(2 * STEP + 1)) == 2 * STEP + 1
     assert not buffers._held
+
+
+def test_columns_of_a_room_lie_apart_and_hold_it_as_long_as_one_is_left() -> None:
+    buffers = Buffers()
+    rows = SMALLEST
+    room = Room(buffers, rows * (8 + 1 + 4), 3)
+    columns = [room.column(kind, rows) for kind in (np.int64, np.uint8, np.float32)]
+    for number, column in enumerate(columns):
+        column[:] = number + 1
+    assert [set(column.tolist()) for column in columns] == [{1}, {2}, {3}]
+    with pytest.raises(ValueError, match="of a room"):
+        room.column(np.int64, rows)
+    place = where(columns[0])
+    last = columns[1][5:]
+    del room, columns, column
+    assert where(buffers.lease(rows * 13)) != place
+    del last
+    assert where(buffers.lease(rows * 13)) == place
