@@ -292,7 +292,7 @@ class _Work:
         used = int(self._rows.entity_offsets[self.row_count])
         needed = used + size + PADDING
         if len(self._rows.entity_data) < needed:
-            entity_data = self._buffers.lease(max(needed, 2 * used))
+            entity_data = self._buffers.lease(needed + max(used, GROUP_BYTES))  # not anew for every group
             entity_data[:used] = self._rows.entity_data[:used]
             self._rows = self._rows._replace(entity_data=entity_data)
         return self._rows

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import SettingsError
-from topology.jit import kernel
+from topology.jit import inlined, kernel
 
 NO_CELL: Final = -1
 MAX_AXIS: Final = 1 << 27
@@ -291,7 +291,7 @@ def parent_of(cell: int, levels: int) -> int:
     return (level << _LEVEL_SHIFT) | ((cell & _MORTON_MASK) >> (2 * levels))
 
 
-@kernel
+@inlined
 def cell_of(lon: float, lat: float, grid: GridParams) -> int:
     """Base cell of one point, `NO_CELL` outside the grid or for NaN."""
     x = (lon - grid.origin_lon) / grid.step_lon_deg

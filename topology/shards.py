@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from schemas.errors import SettingsError
 from topology.grid import MAX_LEVEL, Grid, IntArray, morton_decode, morton_encode, parent_of
-from topology.jit import kernel
+from topology.jit import inlined, kernel
 
 NO_SHARD: Final = -1
 MAX_HALO: Final = 3
@@ -145,7 +145,7 @@ def fnv1a64(data: Bytes, start: int, end: int) -> np.uint64:
     return h
 
 
-@kernel
+@inlined
 def owner_of(cell: int, shards: ShardParams) -> int:
     """The shard that owns a base cell, `NO_SHARD` for `NO_CELL`."""
     if cell < 0:
@@ -154,7 +154,7 @@ def owner_of(cell: int, shards: ShardParams) -> int:
     return int(mix64(parent) % np.uint64(shards.shard_count))
 
 
-@kernel
+@inlined
 def halo_of(cell: int, shards: ShardParams) -> tuple[int, int, int]:
     """The other shards that need a copy of a row in this base cell; unused places are `NO_SHARD`, and come last."""
     if cell < 0 or shards.shard_count == 1:
