@@ -21,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from streams import kafka_wire
 from streams.crc32c import crc32c
+from streams.footing import Footing
 from streams.raw_batches import FETCH_BYTES, RawMemoryRecords, install_records
 
 VIEW_FROM: Final = 16 * 1024
@@ -139,6 +140,39 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 
 class _Consumer(driver.Consumer):
+    """Faust's consumer, on a footing (see there)."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._footing = Footing()
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        self._footing.revoked()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        self._footing.assigned()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def perform_seek(self) -> None:
+        since = self._footing.division
+        # what is fetched between the seek and the footing would be passed over; who called lets the flow go on
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        await super().perform_seek()
+        if self._footing.went_back(since):
+            for kept in (self._acked, self._acked_index, self._gap):
+                kept.clear()
+
+    def ack(self, message: Any) -> bool:
+        counts = self._footing.counts(message.generation_id, self.app.consumer_generation_id)
+        return counts and bool(super().ack(message))
+
+    def _to_message(self, tp: Any, record: Any) -> Any:
+        message = super()._to_message(tp, record)
+        message.generation_id = self._footing.mark(message.generation_id)  # Faust's stream passes a stray one over
+        return message
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 

@@ -20,6 +20,7 @@ from faust.transport.consumer import Consumer
 from intervaltree import IntervalTree  # type: ignore[import-untyped]  # comes with Faust, which keeps its gaps in it
 
 from streams import faust_transport
+from streams.footing import Footing
 from tests.chaos.simulator.broker import Record
 from tests.chaos.simulator.fetching import Fetcher
 from tests.chaos.simulator.groups import Committed, Member, Partitions, calling_process
@@ -32,6 +33,8 @@ Handler = Callable[..., Awaitable[None]]
 
 class SimApp:
     """One app: agents of some topics, in a consumer group of its own."""
+
+    stops_to_seek = True  # as our own transport does it; Faust does not
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class SimApp:
         self._fetcher: Fetcher | None = None
         self._flow = asyncio.Event()
         self._offsets = Offsets()
+        self._footing = Footing()
         self._committing = False  # one is due or under way
         self._commit_again = False
 
@@ -76,7 +80,7 @@ class SimApp:
         self, topic: str, *, name: str, concurrency: int
     ) -> Callable[[Callable[[Stream], Awaitable[None]]], None]:
         def register(consume: Callable[[Stream], Awaitable[None]]) -> None:
-            self._streams[topic] = Stream(self._buffer)
+            self._streams[topic] = Stream(self, self._buffer)
             self._agents.append((topic, consume))
 
         return register
@@ -117,6 +121,7 @@ class SimApp:
     # --- rebalancing -----------------------------------------------------------------------------------------------
 
     async def _revoked(self, places: Partitions) -> None:
+        self._footing.revoked()
         self._offsets.forget(places)
         if self.should_stop:
             return
@@ -129,6 +134,7 @@ class SimApp:
             await self.crash(problem)
 
     async def _assigned(self, places: Partitions) -> None:
+        self._footing.assigned()
         if self.should_stop:
             return
         await asyncio.sleep(0)
@@ -139,8 +145,12 @@ class SimApp:
         self._process.spawn(self._go_on(places), f"recovery of {self.label}")
 
     async def _go_on(self, places: Partitions) -> None:
+        """As Faust's recovery: when partitions were taken away meanwhile, and none given yet, the flow goes on."""
         assert self._member is not None and self._fetcher is not None
         await asyncio.sleep(self._world.chance.uniform(0, 0.02))
+        since = self._footing.division
+        if self.stops_to_seek:
+            self._flow.clear()
         try:
             committed = await self._went_back(self._fetcher, places)
         except KafkaError as problem:
@@ -150,7 +160,8 @@ class SimApp:
             return
         for place in places:
             self._offsets.went_to(place, committed[place])
-        self._empty_buffers()
+        if self._footing.went_back(since):
+            self._offsets.forget_acknowledged()
         self._flow.set()
 
     async def _went_back(self, fetcher: Fetcher, places: Partitions) -> Mapping[TopicPartition, int | None] | None:
@@ -200,16 +211,24 @@ class SimApp:
         if not await self._offsets.wants(place, record.offset):
             return
         stream = self._streams[place.topic]
+        event = SimEvent(self, place, record, self._footing.mark(assignment))
         while not stream.has_room:
             await stream.wait_for_room(1.0)
             if not self._flow.is_set() or member.assignment != assignment:
                 return
-        stream.put(SimEvent(self, place, record))
+        stream.put(event)
         self._offsets.has_read(place, record.offset)
 
     # --- acknowledgement -------------------------------------------------------------------------------------------
 
+    def wants(self, event: SimEvent) -> bool:
+        """What Faust's stream looks at before it hands an event to the agent."""
+        return self._flow.is_set() and self._member is not None and event.generation == self._member.assignment
+
     def acknowledged(self, event: SimEvent) -> bool:
+        assert self._member is not None
+        if not self._footing.counts(event.generation, self._member.assignment):
+            return False
         self._offsets.ack(event.place, event.message.offset)
         if self._committing:
             self._commit_again = True
@@ -300,7 +319,8 @@ class Signal:
 class Stream:
     """An agent's buffer and what it iterates over."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, app: SimApp, size: int) -> None:
+        self._app = app
         self._size = size
         self._events: list[SimEvent] = []
         self._news = asyncio.Event()
@@ -316,7 +336,10 @@ class Stream:
                 await self._news.wait()
             event = self._events.pop(0)
             self._room.set()
-            yield event
+            if self._app.wants(event):
+                yield event
+            else:
+                event.ack()  # as Faust does with what it passes over
 
     @property
     def has_room(self) -> bool:
@@ -341,12 +364,13 @@ class Stream:
 class SimEvent:
     """A Faust event, as far as agents use one."""
 
-    __slots__ = ("_acked", "_app", "message", "place", "value")
+    __slots__ = ("_acked", "_app", "generation", "message", "place", "value")
 
-    def __init__(self, app: SimApp, place: TopicPartition, record: Record) -> None:
+    def __init__(self, app: SimApp, place: TopicPartition, record: Record, generation: int | None) -> None:
         self._app = app
         self._acked = False
         self.place = place
+        self.generation = generation
         self.value: Any = record.value
         self.message = SimpleNamespace(
             topic=place.topic, partition=place.partition, offset=record.offset, key=record.key, value=record.value,
@@ -377,6 +401,10 @@ class Offsets:
         for of_place in kept:
             for place in places:
                 of_place.pop(place, None)
+
+    def forget_acknowledged(self) -> None:
+        for of_place in (self._acked, self._acked_index, self._gap):
+            of_place.clear()
 
     def went_to(self, place: TopicPartition, committed: int | None) -> None:
         self._read_offset[place] = committed

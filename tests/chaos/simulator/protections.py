@@ -33,6 +33,7 @@ from streams.agents import Event, build_agents
 from streams.archive_lanes import FrameLane, Lane
 from streams.coverage import Coverage
 from streams.flush import Commit, Flush
+from streams.footing import Footing
 from streams.intake import Intake
 from streams.locate import LocateService
 from streams.locate_core import Locator
@@ -44,6 +45,7 @@ from streams.raw_progress import RawProgress
 from streams.shard_claim import ShardClaim
 from streams.shard_runner import ShardRun, ShardRunner
 from streams.shard_store import KafkaLog
+from tests.chaos.simulator.faust_app import SimApp
 from tests.chaos.simulator.substitutes import SimUuid
 
 Off = Callable[[], AbstractContextManager[object]]
@@ -172,6 +174,14 @@ def _faust_seeks_as_it_does() -> AbstractContextManager[object]:
         return await self._ensure_consumer().seek_to_committed()
 
     return patch.object(streams.faust_transport._Thread, "_seek_to_committed", seek)
+
+
+def _every_message_counts() -> AbstractContextManager[object]:
+    stack = ExitStack()
+    stack.enter_context(patch.object(Footing, "mark", lambda self, generation: generation))
+    stack.enter_context(patch.object(Footing, "counts", lambda self, mark, generation: True))
+    stack.enter_context(patch.object(SimApp, "stops_to_seek", False))
+    return stack
 
 
 # --- join ------------------------------------------------------------------------------------------------------------
@@ -385,6 +395,10 @@ _ALL: Final = (
     Protection(
         "first-message", "where nothing is committed, Faust's consumer goes back to the first message",
         _faust_seeks_as_it_does, ("street", "loop"), "members",
+    ),
+    Protection(
+        "footing", "what was fetched before the consumer has gone back is neither handed on nor acknowledged",
+        _every_message_counts, ("loop", "history"), "recovery",
     ),
     Protection(
         "refused-ends", "a worker whose producer is refused for good ends", _waits_for_a_broker_that_refuses,

@@ -93,6 +93,10 @@ class SimUuid:
         return uuid.uuid4() if process is None else SimpleNamespace(hex=f"{process.world.chance.getrandbits(128):032x}")
 
 
+async def _closed(_: Any) -> None:
+    """There are no connections; and nobody waits in what is left of a process that has died."""
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     """Kernels are warm, and nobody ends a real process."""
 
@@ -122,6 +126,7 @@ def installed() -> Iterator[None]:
             (streams.shard_store, "AIOKafkaAdminClient", SimAdmin),
             (streams.group_offsets, "AIOKafkaConsumer", SimReader),
             (streams.group_offsets, "AIOKafkaAdminClient", SimAdmin),
+            (streams.group_offsets.GroupOffsets, "close", _closed),
             (streams.backlog, "AIOKafkaConsumer", SimReader),
             (streams.backlog, "AIOKafkaAdminClient", SimAdmin),
             (streams.clickhouse, "clickhouse_connect", SimClickHouseConnect),
