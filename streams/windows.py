@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from streams import bucket_rows, row_kernels, window_kernels
 from streams.frame_columns import FrameRows
-from streams.row_kernels import CHANGED, RANKS_AT, ROWS_AT, TOUCHED, neutral
+from streams.open_bucket import OpenBucket, Place, blank_row
+from streams.row_kernels import TOUCHED
 from streams.sealed import Sealed, seal
 from streams.slots import Slots, grown, table_of
 from streams.tracks import (
@@ -26,55 +27,17 @@ from streams.tracks import (
     SLOTS_AT,
     TABLE_AT,
     TOTAL_WIDTH,
-    WIDTHS,
     FeatureUse,
     FloatArray,
     GroupPlan,
     IntArray,
     RankArray,
-    Track,
 )
 from topology.jit import kernel
 
 _FIRST_ROOM: Final = 256
 _NO_CELLS: Final = table_of(1)
-_SPARE: Final = 2  # rooms of ended buckets that a track keeps for the next ones, at least
-_SPARE_SMALL: Final = 8  # and at most, where they take little: a frame of a backlog opens many buckets at once
-_SPARE_BYTES: Final = 512 * 1024
 _LARGE: Final = 65_536  # ranks; up to here a track's room is doubled
-
-
-class Place:
-    """Room for a track's rows in one bucket: float64[room, width], and the ranks that have one, in order of arrival."""
-
-    __slots__ = ("ranks", "ranks_at", "rows", "rows_at", "spare")
-
-    def __init__(self, room: int, width: int) -> None:
-        self.rows: FloatArray = np.zeros((room, width))
-        self.ranks: RankArray = np.empty(room, dtype=np.int32)
-        self.rows_at = int(self.rows.ctypes.data)  # kept: to ask numpy each time takes longer than to give it away
-        self.ranks_at = int(self.ranks.ctypes.data)
-        self.spare = max(_SPARE, min(_SPARE_SMALL, _SPARE_BYTES // self.nbytes))  # so many may be kept unused
-
-    @property
-    def nbytes(self) -> int:
-        return self.rows.nbytes + self.ranks.nbytes
-
-
-class OpenBucket:
-    """A bucket that still takes rows; `table` int64[tracks, 3] tells the kernels where they are."""
-
-    __slots__ = ("places", "start_ms", "table")
-
-    def __init__(self, start_ms: int, tracks: int) -> None:
-        self.start_ms = start_ms
-        self.places: list[Place | None] = [None] * tracks
-        self.table: IntArray = np.zeros((tracks, 3), dtype=np.int64)
-
-    def give(self, track: int, place: Place) -> None:
-        self.places[track] = place
-        self.table[track, ROWS_AT] = place.rows_at
-        self.table[track, RANKS_AT] = place.ranks_at
 
 
 class WindowGroup:
@@ -104,7 +67,7 @@ class WindowGroup:
         self.left: list[list[Sealed]] = [[] for _ in plan.windows]  # what left each window with that bucket's end
         self._judged_ms = 0
         self._cited: dict[tuple[tuple[FeatureUse, int], ...], IntArray] = {}  # by features: what may be cited for them
-        self._blanks = [_blank(track) for track in plan.tracks]
+        self._blanks = [blank_row(track) for track in plan.tracks]
         self.tracks[:, BLANK_AT] = [blank.ctypes.data for blank in self._blanks]
         self._work = bucket_rows.work_room()
         self.tracks[:, TABLE_AT], self.tracks[:, MASK] = _NO_CELLS.ctypes.data, len(_NO_CELLS) - 1
@@ -407,15 +370,6 @@ class WindowGroup:
             "spare": sum(place.nbytes for pool in self._pool for place in pool),
             "sealed": sum(bucket.nbytes for bucket in self.sealed.values()),
         }
-
-
-def _blank(track: Track) -> FloatArray:
-    """A row of an open bucket as it is before its first record: changed, neutral lanes, no evidence."""
-    row = np.full(track.width, CHANGED)
-    for op, lane in track.lane_of.items():
-        row[1 + lane : 1 + lane + WIDTHS[op]] = neutral(int(op))
-    row[1 + track.lanes :].view(np.int64)[:] = -1
-    return row
 
 
 def ops_of(plan: GroupPlan, use: FeatureUse) -> IntArray:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from detectors.features import Aggregate, Feature
 from schemas.sources import Source
 from streams.join_core import JoinSettings, JoinShard
+from streams.open_bucket import OpenBucket, Place
 from streams.sealed import HEAD_COLUMNS, LANE_COLUMNS, REAL, row_of, seal, value_at
 from streams.shard_store import ShardStore
 from streams.snapshots import Snapshots
 from streams.tracks import CODE, COUNT, FIRST_COLUMN, GroupPlan, Op, finish
-from streams.windows import OpenBucket, Place, WindowGroup
+from streams.windows import WindowGroup
 from tests.support.memory_log import MemoryLog
 from tests.support.probe import Probe, ProbeSettings
 from tests.support.raw_log import RawRow, closing_frame, frames_of
