@@ -197,8 +197,7 @@ _OPERATIONS: Final[dict[str, dict[str, str]]] = {
 
 def _channel(_name: str, topic: str, message: str, partitions: int, config: _Json, placing: str) -> _Json:
     zh, en, _ = _MESSAGES[message]
-    raw = message in _RAW
-    stamp = " The broker stamps records on arrival (message.timestamp.type=LogAppendTime)." if raw else ""
+    stamp = " The broker stamps records on arrival (message.timestamp.type=LogAppendTime)."
     kafka: _Json = {"topic": topic, "partitions": partitions, "bindingVersion": "0.5.0"}
     if config:
         kafka["topicConfiguration"] = config

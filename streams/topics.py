@@ -155,18 +155,17 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
     """All topics of Tongguan under these settings, raw topics first."""
     names = TopicNames(settings.prefix)
     copies = settings.replication
-    raw_config = {
-        # retention and latency count from arrival; event time lives in the payload and may be years old
-        "message.timestamp.type": "LogAppendTime",
-        "retention.ms": _days(settings.raw_retention_days),
-    }
+    # Retention and latency count from arrival; event time lives in the payload and may be years old. And a broker
+    # refuses what a producer whose clock has jumped ahead says, from an hour on: of our own topics, too, it says itself
+    arrival = {"message.timestamp.type": "LogAppendTime"}
+    raw_config = {"retention.ms": _days(settings.raw_retention_days)}
     large = {"max.message.bytes": str(LARGE_MESSAGE_BYTES)}
     compacted = {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.1",
         "segment.bytes": str(SMALL_SEGMENT_BYTES),
     }
-    alert_config = {"message.timestamp.type": "LogAppendTime", "retention.ms": _days(settings.alerts_retention_days)}
+    alert_config = {"retention.ms": _days(settings.alerts_retention_days)}
     raw_partitions = {
         Source.READINGS: settings.readings_partitions,
         Source.CAMERA_EVENTS: settings.camera_events_partitions,
@@ -174,6 +173,7 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
     }
 
     def spec(name: str, partitions: int, config: Mapping[str, str], *, growable: bool = False) -> TopicSpec:
+        config = {**arrival, **config}
         return TopicSpec(name=name, partitions=partitions, config=config, growable=growable, replication=copies)
 
     return (

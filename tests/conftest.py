@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 HOW_TO_RUN = "needs a real Kafka or ClickHouse engine; run it with `make test-live`, or `pytest --live`"
+
+
+settings.register_profile("untimed", settings(), deadline=None)  # a test times nothing, on a busy machine either
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -29,7 +29,7 @@ from tests.live.support.small_city import CLOSER_MS
 
 RECORDS: Final = 2_400
 STEPS_S: Final = (3_600, -3_600, 7_200, -7_200, 0)
-SHORT_STEPS_S: Final = (3_600, -7_200, 0)
+SHORT_STEPS_S: Final = (7_200, -3_600, 0)
 STRETCH_S: Final = 1.5
 WITHIN_S: Final = 30.0  # far less than any step
 BOUND_MS: Final = CLOSER_MS + 600_000

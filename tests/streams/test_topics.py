@@ -24,8 +24,7 @@ def test_every_name_has_a_spec() -> None:
 def test_topics_are_set_up_for_what_they_carry() -> None:
     names = TopicNames()
     specs = {spec.name: spec for spec in topic_specs(TopicsSettings(shards=5))}
-    for source in Source:
-        assert specs[names.raw(source)].config["message.timestamp.type"] == "LogAppendTime"
+    assert {spec.config["message.timestamp.type"] for spec in specs.values()} == {"LogAppendTime"}
     for name in (names.observations, names.join_state, names.join_blocks):
         assert specs[name].config["max.message.bytes"] == str(LARGE_MESSAGE_BYTES)
         assert specs[name].partitions == 5
