@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
+with_pandas = pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
 
 
 def run(code: str, project_root: Path) -> str:
@@ -19,11 +19,19 @@ def run(code: str, project_root: Path) -> str:
     return done.stdout.strip()
 
 
+@with_pandas
 def test_a_worker_does_not_load_pandas(project_root: Path) -> None:
     code = "import deploy.worker, sys, pyarrow as pa; pa.array(['a'], pa.utf8()); print('pandas' in sys.modules)"
     assert run(code, project_root) == "False"
 
 
+@pytest.mark.parametrize("module", ["deploy.worker", "deploy.main"])
+def test_arrow_takes_memory_from_the_system(project_root: Path, module: str) -> None:
+    code = f"import {module}, deploy.worker, pyarrow as pa; print(pa.default_memory_pool().backend_name)"
+    assert run(code, project_root) == "system"
+
+
+@with_pandas
 def test_pandas_is_there_for_those_who_ask_for_it(project_root: Path) -> None:
     code = "import deploy.worker, pyarrow as pa; print(pa.table({'a': [1, 2]}).to_pandas()['a'].sum())"
     assert run(code, project_root) == "3"
