@@ -2,7 +2,8 @@
 after an error that nobody expected.
 
 What Faust would do by itself with an exception is to acknowledge the event and start the agent anew behind it: a hole.
-So the app crashes, the worker ends, and whoever takes over goes on from what is durable.
+So the app crashes, the worker ends, and whoever takes over goes on from what is durable. Until it has ended Faust
+starts the agent anew all the same; from the first failure on nothing more is taken.
 """
 
 from __future__ import annotations
@@ -54,11 +55,17 @@ def build_agents(
     that are no longer; both must be quick, the group waits for them.
     """
 
+    failed = False
+
     async def consume(stream: Any) -> None:  # a faust.Stream; agents are typed for StreamT, which lacks noack()
+        nonlocal failed
         async for event in stream.noack().events():
+            if failed:
+                return
             try:
                 await take(event)
             except Exception as problem:
+                failed = True
                 message = event.message
                 log.exception(
                     "%s: message %s:%s:%s failed, stopping this worker",

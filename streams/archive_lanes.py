@@ -238,9 +238,10 @@ class FrameLane(Lane):
         """The shard, all frames below `upto` in it or pending; None when the partition is no longer ours."""
         while self.alive:
             if self._shard is None:
-                self._shard = await self._open()
-                if self._shard is not None:
-                    await self._check_same_topic(self._shard, upto)
+                opened = await self._open()
+                if opened is not None:
+                    await self._check_same_topic(opened, upto)  # first: one that is refused would know what comes next
+                self._shard = opened
                 continue
             shard = self._shard
             await self._backfill(shard, upto)

@@ -164,6 +164,10 @@ class _Consumer(driver.Consumer):
             for kept in (self._acked, self._acked_index, self._gap):
                 kept.clear()
 
+    def stop_flow(self) -> None:
+        self._footing.stopped()
+        super().stop_flow()
+
     def ack(self, message: Any) -> bool:
         counts = self._footing.counts(message.generation_id, self.app.consumer_generation_id)
         return counts and bool(super().ack(message))

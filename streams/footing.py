@@ -5,7 +5,8 @@ Some of it can still arrive, or be acknowledged:
 
 - Faust's recovery looks whether the group is being divided anew before it goes back, but not behind that: the flow of
   an assignment that has been taken away in between begins, while we let go of what we have in hand;
-- a message that was stuck in the conductor is passed over by Faust's stream, which acknowledges it.
+- a message that was stuck in the conductor, or comes while the flow is stopped (at the end, too), is passed over by
+  Faust's stream, which acknowledges it.
 
 One message that is acknowledged before the one in front of it is enough to lose that one: `Consumer._new_offset` of
 Faust commits past it when nothing is committed yet, or when it is the first behind the commit. So a message that was
@@ -36,6 +37,10 @@ class Footing:
     def assigned(self) -> None:
         self.division += 1
         self._given, self._sure = True, False
+
+    def stopped(self) -> None:
+        """The flow is stopped: from now on Faust's stream passes messages over, and acknowledges them."""
+        self._sure = False
 
     def went_back(self, since: int) -> bool:
         """The consumer stands where the commits say, if nothing was divided `since` it began to look for them; whether

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -100,8 +101,8 @@ class SimApp:
         self._member = Member(self._group, self._process, tuple(self._streams), self._revoked, self._assigned)
         self._fetcher = Fetcher(self._member)
         for topic, consume in self._agents:
-            self._tasks.append(spawn(_ended(consume(self._streams[topic])), f"agent of {topic}"))
-        self._tasks += [spawn(_ended(work()), f"task of {self.label}") for work in self._work]
+            self._tasks.append(spawn(_ended(partial(consume, self._streams[topic])), f"agent of {topic}"))
+        self._tasks += [spawn(_ended(work, once=True), f"task of {self.label}") for work in self._work]
         self._tasks.append(spawn(self._consume(self._member, self._fetcher), f"consumer of {self.label}"))
         self._member.start()
 
@@ -110,6 +111,8 @@ class SimApp:
         if self._member is None or self._fetcher is None:
             return
         self._flow.clear()
+        self._footing.stopped()
+        await asyncio.sleep(0)
         await self._commit(self._member)
         self._fetcher.close()
         await self._member.leave()
@@ -151,6 +154,7 @@ class SimApp:
         since = self._footing.division
         if self.stops_to_seek:
             self._flow.clear()
+            self._footing.stopped()
         try:
             committed = await self._went_back(self._fetcher, places)
         except KafkaError as problem:
@@ -294,11 +298,14 @@ class SimPositions:
             self._fetcher.go_to(place, broker.log(place).begin)
 
 
-async def _ended(work: Awaitable[None]) -> None:
-    """An agent or task that fails has crashed the app before; Faust logs it and goes on to stop."""
-    try:
-        await work
-    except Exception:  # told by SimApp.crash
+async def _ended(work: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
+    """An agent or task that fails has crashed the app before; Faust starts an agent anew until the app has stopped."""
+    while True:
+        try:
+            await work()
+        except Exception:  # told by SimApp.crash
+            if not once:
+                continue
         return
 
 
