@@ -133,6 +133,8 @@ class Group:
                 self._members.append(member)
             self._asking[member] = answer
             self._divide("is joined by", member)
+            if member.process.silent:  # it has died since it asked
+                self.count_silence(member)
 
         await self.world.network.ask(f"join {self.name}", ask)
         return await answer
