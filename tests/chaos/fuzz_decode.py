@@ -27,7 +27,9 @@ from zoneinfo import ZoneInfo
 
 BEGIN_WITH: Final = 3_000
 ZONE: Final = ZoneInfo("Asia/Shanghai")
-GUIDED: Final = ("schemas", "streams.json_kernels", "streams.json_values", "streams.strings")
+GUIDED: Final = ("schemas", "streams.json_kernels", "streams.json_shapes", "streams.json_values", "streams.strings")
+ALIKE: Final = 3
+"""The same record so many times: those behind the first are read by its shape."""
 
 
 def main() -> int:
@@ -74,8 +76,12 @@ def _holder(guided: Any) -> Callable[[bytes], None]:
             if not refused.path.startswith("$") or not refused.detail.encode():
                 raise AssertionError(f"{refused!r} does not say what is wrong with {payload!r}") from None
         plain_words.forget()
-        (row,) = scanned(source, [payload])
+        row, *again = scanned(source, [payload] * ALIKE)
+        assert all((row is None) == (other is None) for other in again), f"taken, and not taken: {payload!r}"
         if row is not None:
+            assert all(bits(other) == bits(row) for other in again if other is not None), (
+                f"one and another: {payload!r}"
+            )
             assert said is not None, f"the scan takes what the reference refuses: {payload!r}"
             assert bits(row) == bits(said), f"the scan makes {row} of {payload!r}, the reference {said}"
 

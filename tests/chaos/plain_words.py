@@ -36,8 +36,9 @@ def install() -> None:
     words.store_word = _store_word
     words.trailing_zeros = _trailing_zeros
     words.as_int = lambda word: int(np.uint64(word).astype(np.int64))
-    from streams import strings
+    from streams import reals, strings
 
+    reals.store_int = _store_int
     allocate = strings.StringTable._allocate
 
     def known(self: strings.StringTable, room: int, arena_bytes: int) -> None:
@@ -88,6 +89,10 @@ def _store_half(at: Any, value: Any) -> None:
 
 def _store_word(at: Any, value: Any) -> None:
     ctypes.c_uint64.from_address(_checked(at, 8)).value = int(value)
+
+
+def _store_int(at: Any, value: Any) -> None:
+    ctypes.c_int64.from_address(_checked(at, 8)).value = int(value)
 
 
 def _trailing_zeros(word: Any) -> int:

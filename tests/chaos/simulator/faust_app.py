@@ -101,8 +101,8 @@ class SimApp:
         self._member = Member(self._group, self._process, tuple(self._streams), self._revoked, self._assigned)
         self._fetcher = Fetcher(self._member)
         for topic, consume in self._agents:
-            self._tasks.append(spawn(_ended(partial(consume, self._streams[topic])), f"agent of {topic}"))
-        self._tasks += [spawn(_ended(work, once=True), f"task of {self.label}") for work in self._work]
+            self._tasks.append(spawn(_ended(partial(consume, self._streams[topic]), times=2), f"agent of {topic}"))
+        self._tasks += [spawn(_ended(work), f"task of {self.label}") for work in self._work]
         self._tasks.append(spawn(self._consume(self._member, self._fetcher), f"consumer of {self.label}"))
         self._member.start()
 
@@ -298,14 +298,13 @@ class SimPositions:
             self._fetcher.go_to(place, broker.log(place).begin)
 
 
-async def _ended(work: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
-    """An agent or task that fails has crashed the app before; Faust starts an agent anew until the app has stopped."""
-    while True:
+async def _ended(work: Callable[[], Awaitable[None]], *, times: int = 1) -> None:
+    """An agent or task that fails has crashed the app before; until that has stopped, Faust starts an agent anew."""
+    for _ in range(times):
         try:
             await work()
         except Exception:  # told by SimApp.crash
-            if not once:
-                continue
+            continue
         return
 
 
