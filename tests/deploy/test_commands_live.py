@@ -68,6 +68,11 @@ class Running:
         return self.process.wait(within_s)
 
 
+def _hears_ctrl_c() -> None:
+    """Also where the tests themselves run behind a shell's `&`, which has what it starts ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def tongguan(folder: Path, *words: str, **environ: str) -> Iterator[Running]:
     ours = {name for name in os.environ if name.startswith("TONGGUAN_") and name != "TONGGUAN_CACHE"}
@@ -79,6 +84,7 @@ def tongguan(folder: Path, *words: str, **environ: str) -> Iterator[Running]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_hears_ctrl_c,
     )
     with process:
         try:

@@ -123,7 +123,7 @@ def test_an_interrupted_replay_says_what_was_delivered_and_all_of_that_is_there(
     admin.close()
     topics = Target(bootstrap=kafka, options={}, topics={Source.CAMERA_EVENTS: f"{prefix}camera-events"})
     cuts = str(Path(__file__).parents[2] / "data" / "replay")
-    with tongguan(tmp_path, "replay", "camera_opendatacam", "--data-dir", cuts, "--speed", "0.02") as replay:
+    with tongguan(tmp_path, "replay", "camera_opendatacam", "--data-dir", cuts, "--speed", "0.1") as replay:
         assert found(topics, 40), "it has begun"
         assert replay.end(signal.SIGINT) == 130
         line = replay.expect("stopped: ")
