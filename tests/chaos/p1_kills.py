@@ -17,12 +17,11 @@ from typing import Final
 from tests.chaos.campaign import Stage, run_seeds
 from tests.chaos.lives import PATIENCE_S, Kill, Scene, draw_kills
 from tests.chaos.promises import Given, Outcome
-from tests.chaos.protections import AIMED
+from tests.chaos.protections import AIMED, SENT_WITHIN_S
 from tests.live.support.small_city import BEHIND
 
 VICTIMS: Final = ("locate", "join", "dispatch", "archive", "all")
 RECORDS: Final = 2_400
-SENT_WITHIN_S: Final = 6.0
 WORKED: Final = 8  # incidents
 AIMED_PATIENCE_S: Final = 30.0  # for a crash point that must come
 

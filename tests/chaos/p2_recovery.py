@@ -16,8 +16,9 @@ from typing import Any, Final
 from tests.chaos.campaign import Stage, run_seeds
 from tests.chaos.crash_points import CrashPoint
 from tests.chaos.lives import Kill, Scene
-from tests.chaos.p1_kills import RECORDS, SENT_WITHIN_S, VICTIMS, WORKED
+from tests.chaos.p1_kills import RECORDS, VICTIMS, WORKED
 from tests.chaos.promises import Given, Outcome
+from tests.chaos.protections import SENT_WITHIN_S
 from tests.live.support.loop_run import SESSION_S
 
 RARELY: Final[dict[str, dict[str, Any]]] = {

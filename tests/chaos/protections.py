@@ -252,6 +252,9 @@ OFF: Final[dict[str, Callable[[], None]]] = {
 }
 
 
+SENT_WITHIN_S: Final = 6.0
+
+
 @dataclass(frozen=True, slots=True)
 class Aim:
     """The role that must be killed for the lack of a protection to show, the steps at which, one in each life, and
@@ -260,7 +263,7 @@ class Aim:
     victim: str
     points: tuple[CrashPoint, ...]
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sent_within_s: float = 6.0
+    sent_within_s: float = SENT_WITHIN_S
     """The records, so that each life has some."""
     behind: float = BEHIND
     """The share of records that come too late."""
