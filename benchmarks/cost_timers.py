@@ -76,9 +76,9 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
         "streams.snapshots:Snapshots.capture",
         "streams.snapshots:Snapshots.write",
     ),
-    "archive: rows made": ("streams.archive_lanes:make_rows",),
-    "archive: insert": ("streams.archive_lanes:_insert_all",),
-    "archive: checkpoints": ("streams.archive_lanes:FrameLane._put",),
+    "archive: rows made": ("streams.archive_frame_lane:make_rows",),
+    "archive: insert": ("streams.archive_frame_lane:_insert_all",),
+    "archive: checkpoints": ("streams.archive_frame_lane:FrameLane._put",),
     "metrics read from outside": ("prometheus_client.exposition:_bake_output",),
 }
 """Stage -> what is timed, as module:qualified name, in the order of a record's way."""

@@ -21,7 +21,9 @@ from faust.types import TP
 from streams import archive_loop_records, archive_records
 from streams.agents import Event, build_agents
 from streams.archive_core import ArchiveSettings
-from streams.archive_lanes import Delivery, FrameLane, Lane, RecordLane
+from streams.archive_frame_lane import FrameLane
+from streams.archive_lane import Delivery, Lane
+from streams.archive_record_lane import RecordLane
 from streams.clickhouse import StoreThread
 from streams.shard_store import Log, ShardStore
 from streams.topics import TopicNames

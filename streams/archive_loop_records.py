@@ -15,7 +15,7 @@ from schemas.errors import MessageError
 from schemas.incident import decode_incident
 from schemas.notification import Notification, decode_notification
 from streams import archive_records
-from streams.archive_lanes import Delivery
+from streams.archive_lane import Delivery
 from streams.archive_loop_rows import (
     StoredAction,
     StoredChange,

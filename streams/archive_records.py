@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from schemas.alert import Alert, decode_alert
 from schemas.dead_letter import DeadLetter, Reason, decode_dead_letter
 from schemas.errors import BadRecord, MessageError
-from streams.archive_lanes import Delivery
+from streams.archive_lane import Delivery
 from streams.archive_rows import alert_rows, dead_letter_rows
 from streams.clickhouse import Store
 

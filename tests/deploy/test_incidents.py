@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deploy.main import app
 from schemas.incident import IncidentChange, encode_incident
-from streams.archive_lanes import Delivery
+from streams.archive_lane import Delivery
 from streams.archive_loop_records import LoopRecord, insert_new, read_incident
 from streams.clickhouse import Store, connect
 from streams.migrations import apply_migrations

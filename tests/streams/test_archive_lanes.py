@@ -16,7 +16,9 @@ from schemas.sources import Source
 from streams import clickhouse
 from streams.archive import Archive
 from streams.archive_core import ArchiveSettings, open_frame
-from streams.archive_lanes import Delivery, FrameLane, RecordLane
+from streams.archive_frame_lane import FrameLane
+from streams.archive_lane import Delivery
+from streams.archive_record_lane import RecordLane
 from streams.clickhouse import Store
 from streams.shard_store import ShardStore
 from streams.steady_clock import wall_ms
@@ -35,7 +37,7 @@ async def world() -> AsyncIterator[ArchiveShard]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("streams.archive_lanes.RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("streams.archive_lane.RETRY_PAUSE_S", 0.01)
 
 
 async def test_frames_wait_until_a_batch_is_full_and_are_acknowledged_after_it_is_in(world: ArchiveShard) -> None:
@@ -66,7 +68,7 @@ async def test_a_batch_may_fill_longer_while_frames_come_that_are_old_already(
     world: ArchiveShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("streams.archive_lanes.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("streams.archive_lane.time", SimpleNamespace(monotonic=lambda: now))
     lane = world.lane(ArchiveSettings(batch_seconds=10))
     for second in range(0, 100, 5):
         await world.produce(reading_frame(second, second))
@@ -93,7 +95,7 @@ async def test_a_batch_does_not_wait_at_the_end_of_the_backlog(
     world: ArchiveShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("streams.archive_lanes.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("streams.archive_lane.time", SimpleNamespace(monotonic=lambda: now))
     await world.produce(reading_frame(0, 1), reading_frame(2, 3))
     lane = world.lane(ArchiveSettings(batch_seconds=10))
     await world.feed(lane, last=0, end=2)

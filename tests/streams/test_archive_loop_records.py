@@ -15,7 +15,7 @@ from schemas.dead_letter import DeadLetter, Reason
 from schemas.examples import ACTION, INCIDENT, NOTIFICATION
 from schemas.incident import IncidentChange, State, Step, TicketOutcome, WhistleCall, encode_incident
 from schemas.notification import Notification, NotificationKind, RefusalReason, encode_notification
-from streams.archive_lanes import Delivery
+from streams.archive_lane import Delivery
 from streams.archive_loop_records import LoopRecord, insert_new, read_action, read_incident, read_notification
 from streams.archive_loop_rows import StoredAction, StoredChange
 from streams.clickhouse import Store

@@ -10,7 +10,7 @@ import pytest
 
 from streams import clickhouse
 from streams.archive_core import ArchiveSettings
-from streams.archive_lanes import FrameLane
+from streams.archive_frame_lane import FrameLane
 from streams.shard_store import ShardStore
 from tests.support.archive_frames import reading_frame
 from tests.support.archive_shard import SETTINGS, STATE, TOPIC, ArchiveShard, Crash
@@ -27,7 +27,7 @@ async def world() -> AsyncIterator[ArchiveShard]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("streams.archive_lanes.RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("streams.archive_lane.RETRY_PAUSE_S", 0.01)
 
 
 async def test_a_lane_that_lost_its_partition_acknowledges_and_records_nothing(world: ArchiveShard) -> None:

@@ -9,7 +9,7 @@ import pytest
 from schemas.alert import Action, Alert, encode_alert
 from schemas.dead_letter import DeadLetter, Reason, encode_dead_letter
 from schemas.errors import BadRecord
-from streams.archive_lanes import Delivery
+from streams.archive_lane import Delivery
 from streams.archive_records import insert_new, read_alert, read_dead_letter
 from streams.clickhouse import Store
 from tests.support.archive_frames import T0_MS, alert

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from schemas.errors import StoreUnavailable
 from streams.archive_core import ArchiveSettings
-from streams.archive_lanes import Delivery, FrameLane
+from streams.archive_frame_lane import FrameLane
+from streams.archive_lane import Delivery
 from streams.clickhouse import Store, StoreThread, parse_address
 from streams.shard_store import ShardStore
 from tests.support.archive_frames import T0_MS

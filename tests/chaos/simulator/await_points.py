@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 SIMULATED: Final = (
-    "streams/agents.py", "streams/archive.py", "streams/archive_lanes.py", "streams/backlog.py",
-    "streams/clickhouse.py", "streams/dispatch.py", "streams/dispatch_snapshots.py", "streams/intake.py",
-    "streams/join.py", "streams/locate.py", "streams/locate_reader.py", "streams/locate_sender.py",
-    "streams/shard_claim.py", "streams/shard_runner.py", "streams/shard_store.py", "streams/snapshots.py",
-    "streams/tasks.py", "streams/urgent.py", "deploy/worker.py",
+    "streams/agents.py", "streams/archive.py", "streams/archive_frame_lane.py", "streams/archive_lane.py",
+    "streams/archive_record_lane.py", "streams/backlog.py", "streams/clickhouse.py", "streams/dispatch.py",
+    "streams/dispatch_snapshots.py", "streams/intake.py", "streams/join.py", "streams/locate.py",
+    "streams/locate_reader.py", "streams/locate_sender.py", "streams/shard_claim.py", "streams/shard_runner.py",
+    "streams/shard_store.py", "streams/snapshots.py", "streams/tasks.py", "streams/urgent.py", "deploy/worker.py",
 )  # fmt: skip
 """The files with awaits that a simulated worker runs through; one that is not there is left out."""
 

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError, NotLeaderForPartitionError, RequestTimedOutError, TopicAuthorizationFailedError
 
-import streams.archive_lanes
+import streams.archive_frame_lane
 import streams.urgent
 from streams.archive import Archive
 from streams.archive_core import ShardArchive
-from streams.archive_lanes import FrameLane
+from streams.archive_frame_lane import FrameLane
 from streams.decode import Decoder
 from streams.dispatch import LoopWork, Ticker
 from streams.dispatch_snapshots import LoopSnapshots
@@ -70,7 +70,7 @@ PIECES: Final[tuple[tuple[type | ModuleType, str], ...]] = (
     (Ticker, "_tick"), (streams.urgent, "urgent_alerts"),
     (Archive, "take"), (Archive, "flush_due"), (ShardArchive, "offer"), (ShardArchive, "plan"),
     (ShardArchive, "finish"), (FrameLane, "_put"), (FrameLane, "_insert"), (FrameLane, "_open"),
-    (streams.archive_lanes, "make_rows"), (streams.archive_lanes, "_insert_all"),
+    (streams.archive_frame_lane, "make_rows"), (streams.archive_frame_lane, "_insert_all"),
 )  # fmt: skip
 """Where something may be raised: steps between which an order counts."""
 

@@ -19,7 +19,8 @@ import numpy as np
 
 import streams.archive
 import streams.archive_core
-import streams.archive_lanes
+import streams.archive_frame_lane
+import streams.archive_lane
 import streams.clickhouse
 import streams.dispatch
 import streams.faust_transport
@@ -30,7 +31,8 @@ import streams.locate_reader
 import streams.steady_clock
 import streams.urgent
 from streams.agents import Event, build_agents
-from streams.archive_lanes import FrameLane, Lane
+from streams.archive_frame_lane import FrameLane
+from streams.archive_lane import Lane
 from streams.coverage import Coverage
 from streams.flush import Commit, Flush
 from streams.footing import Footing
@@ -295,7 +297,7 @@ def _another_token_each_time() -> AbstractContextManager[object]:
             store.insert(name, table, token=SimUuid.uuid4().hex)
         return True
 
-    return patch.object(streams.archive_lanes, "_insert_all", insert_all)
+    return patch.object(streams.archive_frame_lane, "_insert_all", insert_all)
 
 
 def _token_not_for_the_roll_up() -> AbstractContextManager[object]:
@@ -318,7 +320,7 @@ def _waits_for_a_broker_that_refuses() -> AbstractContextManager[object]:
     class Never(Exception):
         """Nothing raises it."""
 
-    return patch.object(streams.archive_lanes, "BrokerRefused", Never)
+    return patch.object(streams.archive_lane, "BrokerRefused", Never)
 
 
 _ALL: Final = (

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import deploy.worker
 import streams.archive
-import streams.archive_lanes
+import streams.archive_frame_lane
 import streams.backlog
 import streams.clickhouse
 import streams.dispatch
@@ -48,7 +48,7 @@ SLOWER: Final[tuple[tuple[ModuleType, str, float], ...]] = (
 
 SMALLER: Final[tuple[tuple[ModuleType, str, int], ...]] = (
     (streams.shard_runner, "CATCH_UP_MESSAGES", 2),
-    (streams.archive_lanes, "BACKFILL_FRAMES", 2),
+    (streams.archive_frame_lane, "BACKFILL_FRAMES", 2),
     (streams.snapshots, "DELETE_EVERY", 3),
     (streams.dispatch_snapshots, "DELETE_EVERY", 3),
     (streams.dispatch_snapshots, "MOVE_BEYOND", 2),

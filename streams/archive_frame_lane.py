@@ -1,27 +1,19 @@
-"""The archive between Kafka and ClickHouse, one lane for each partition owned; asyncio, but no Faust.
+"""The lane of a shard of `observations`: batches that are planned, inserted and recorded as done, with checkpoints.
 
-A lane takes deliveries of its partition in order, gathers them, writes a batch when it is full or old enough, and
-acknowledges each delivery once what it says is durable. `accept` does not return while a batch is being written: that
-is the back-pressure that keeps memory bounded when ClickHouse is slow or away.
-
-    FrameLane    observations: planned batches with checkpoints (see archive_core)
-    RecordLane   alerts and dead letters: their ids say whether ClickHouse has them, so no checkpoint is needed
+What a plan holds, and why a batch that was cut short can be done again to the row, says `archive_core`; here it is
+carried out between Kafka (the checkpoint, and frames that must be read again) and ClickHouse.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from schemas.errors import BrokerError, BrokerRefused
+from schemas.errors import BrokerError
 from streams import metrics
 from streams.archive_core import (
     CHECKPOINT_KEY,
@@ -36,6 +28,7 @@ from streams.archive_core import (
     make_rows,
     open_frame,
 )
+from streams.archive_lane import Delivery, Lane
 from streams.clickhouse import Store, StoreThread
 from streams.shard_claim import ShardClaim
 from streams.shard_store import Log, ShardStore
@@ -43,117 +36,12 @@ from streams.steady_clock import wall_ms
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 BACKFILL_FRAMES: Final = 64  # read at once when frames were committed but are not in
 WITHOUT: Final = (
     "delete its records to go on from the committed offset; rows of the last batch may then come twice, which the "
     "views hide and the roll-ups count"
 )
-OLD_AFTER: Final = 2
-"""A frame older than so many times `batch_seconds` when it comes says that we are behind."""
-BEHIND_WAITS: Final = 10
-"""Then a batch may take so many times `batch_seconds` to fill, unless nothing comes any more. Small inserts cost more,
-most of it in merges, so that whoever is behind for want of a core would fall behind further."""
-RETRY_PAUSE_S: Final = 1.0  # between attempts to read or write the checkpoint while Kafka is away
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One Kafka message in the hands of a lane. `ack` tells Kafka that it need not come again."""
-
-    offset: int
-    value: bytes | None
-    timestamp_ms: int
-    ack: Callable[[], object] = lambda: None
-    is_last: bool = False  # nothing stood behind it on Kafka when it was fetched
-
-
-class Lane(ABC):
-    """What both lanes share. A lane lives from the assignment of its partition to its revocation."""
-
-    def __init__(self, topic: str, partition: int, store: StoreThread, settings: ArchiveSettings) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.alive = True  # False once the partition is another's: nothing is acknowledged or checkpointed any more
-        self._store = store
-        self._settings = settings
-        self._lock = asyncio.Lock()
-        self._waiting_since: float | None = None
-        self._came = 0.0  # when the last delivery did, by time.monotonic()
-        self._behind = False  # what came last is old: we are catching up
-        self._unacked: list[Callable[[], object]] = []
-
-    async def accept(self, delivery: Delivery) -> None:
-        """Take the next message of the partition; returns when there is room for another one."""
-        async with self._lock:
-            if self.alive:
-                self._came = time.monotonic()
-                await self._take(delivery)
-                if self._full():
-                    await self._write()
-
-    async def flush_if_due(self, now: float) -> None:
-        """Write what has waited for `batch_seconds`, or longer while we are behind and more comes. Called about ten
-        times a second; `now` is time.monotonic()."""
-        more_comes = self._behind and now - self._came < self._settings.batch_seconds
-        patience_s = self._settings.batch_seconds * (BEHIND_WAITS if more_comes else 1)
-        due = self._waiting_since is not None and now - self._waiting_since >= patience_s
-        if due and not self._lock.locked():
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Write everything that was accepted."""
-        async with self._lock:
-            if self.alive:
-                await self._write()
-
-    def revoke(self) -> None:
-        """The partition is not ours any more. An insert that is running goes on; its batch is the successor's."""
-        self.alive = False
-
-    def is_alive(self) -> bool:
-        return self.alive
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Of what was accepted and is not being written yet."""
-        return 0
-
-    @abstractmethod
-    async def _take(self, delivery: Delivery) -> None: ...
-
-    @abstractmethod
-    def _full(self) -> bool: ...
-
-    @abstractmethod
-    async def _write(self) -> None: ...
-
-    def _started_waiting(self) -> None:
-        if self._waiting_since is None:
-            self._waiting_since = time.monotonic()
-
-    def _acknowledge(self) -> None:
-        """In order, each once: what Kafka commits depends on it."""
-        acks, self._unacked = self._unacked, []
-        for ack in acks:
-            ack()
-
-    async def _until_kafka_answers(self, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeat while the lane lives; None when it no longer does. BrokerRefused must end the worker: what it leaves
-        behind says where the next one, with connections of its own, goes on."""
-        told = False
-        while self.alive:
-            try:
-                return await call()
-            except BrokerRefused:
-                raise
-            except BrokerError as problem:
-                if not told:
-                    log.error("%s of %s[%d]: %s; trying again", what, self.topic, self.partition, problem)
-                    told = True
-                await asyncio.sleep(RETRY_PAUSE_S)
-        return None
+OLD_AFTER: Final = 2  # a frame older than so many times `batch_seconds` when it comes says that we are behind
 
 
 class FrameLane(Lane):
@@ -366,55 +254,6 @@ class FrameLane(Lane):
         if frame.letter is not None:
             log.error("%s[%d] offset %d: %s", self.topic, self.partition, offset, frame.letter.detail)
         return frame
-
-
-class RecordLane(Lane):
-    """One partition of a topic of small records with ids of their own.
-
-    `read` gives the record of a message; `insert_new` inserts those that the store does not have (see archive_records).
-    """
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        store: StoreThread,
-        settings: ArchiveSettings,
-        *,
-        read: Callable[[str, int, Delivery], T],
-        insert_new: Callable[[Store, Sequence[T], str], None],
-    ) -> None:
-        super().__init__(topic, partition, store, settings)
-        self._read = read
-        self._insert_new = insert_new
-        self._records: list[Any] = []
-
-    async def _take(self, delivery: Delivery) -> None:
-        self._records.append(self._read(self.topic, self.partition, delivery))
-        self._unacked.append(delivery.ack)
-        self._started_waiting()
-
-    def _full(self) -> bool:
-        return len(self._records) >= self._settings.record_batch
-
-    async def _write(self) -> None:
-        self._waiting_since = None
-        records, self._records = self._records, []
-        if not records:
-            return
-        token = uuid.uuid4().hex  # for repeats of this call only: an answer can get lost after the rows are in
-
-        def insert(store: Store) -> bool:
-            self._insert_new(store, records, token)
-            return True
-
-        try:
-            written = await self._store.until_done(insert, wanted=self.is_alive)
-        except BaseException:
-            self._records = records  # cancelled, say: they are still unacknowledged, so they must still be written
-            raise
-        if written and self.alive:
-            self._acknowledge()
 
 
 def _insert_all(store: Store, rows: Rows, token: str) -> bool:
