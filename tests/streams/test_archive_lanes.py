@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +13,6 @@ import pytest
 
 from schemas.errors import BrokerError
 from schemas.sources import Source
-from streams import clickhouse
 from streams.archive import Archive
 from streams.archive_core import ArchiveSettings, open_frame
 from streams.archive_frame_lane import FrameLane
@@ -25,19 +24,6 @@ from streams.steady_clock import wall_ms
 from streams.topics import TopicNames
 from tests.support.archive_frames import T0_MS, cover, frame, reading_frame, row
 from tests.support.archive_shard import SETTINGS, STATE, TOPIC, ArchiveShard, Crash
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[ArchiveShard]:
-    made = ArchiveShard()
-    yield made
-    await made.thread.close()
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("streams.archive_lane.RETRY_PAUSE_S", 0.01)
 
 
 async def test_frames_wait_until_a_batch_is_full_and_are_acknowledged_after_it_is_in(world: ArchiveShard) -> None:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from schemas.errors import BrokerRefused, StoreUnavailable
-from streams import clickhouse
 from streams.archive_core import ArchiveSettings
 from streams.archive_lane import Delivery
 from streams.archive_record_lane import RecordLane
 from streams.clickhouse import Store
 from tests.support.archive_frames import T0_MS, reading_frame
 from tests.support.archive_shard import ArchiveShard
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[ArchiveShard]:
-    made = ArchiveShard()
-    yield made
-    await made.thread.close()
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("streams.archive_lane.RETRY_PAUSE_S", 0.01)
 
 
 async def test_while_clickhouse_is_away_accept_does_not_return_and_says_so_once(

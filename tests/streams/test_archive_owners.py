@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
-from streams import clickhouse
 from streams.archive_core import ArchiveSettings
 from streams.archive_frame_lane import FrameLane
 from streams.shard_store import ShardStore
 from tests.support.archive_frames import reading_frame
 from tests.support.archive_shard import SETTINGS, STATE, TOPIC, ArchiveShard, Crash
 from tests.support.memory_log import MemoryLog
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[ArchiveShard]:
-    made = ArchiveShard()
-    yield made
-    await made.thread.close()
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clickhouse, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("streams.archive_lane.RETRY_PAUSE_S", 0.01)
 
 
 async def test_a_lane_that_lost_its_partition_acknowledges_and_records_nothing(world: ArchiveShard) -> None:
