@@ -17,17 +17,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import clickhouse_connect
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import SettingsError, StoreError, StoreRefused, StoreUnavailable
 from streams import metrics
 from streams.embedded_insert import EmbeddedInsert
+
+if TYPE_CHECKING:  # the driver is imported by the first call: 0.2 s that workers without an archive need not spend
+    from clickhouse_connect.driver.client import Client
 
 log = logging.getLogger(__name__)
 # The driver logs a traceback for every refused connection and urllib3 a warning for every attempt; what happened is in
@@ -220,6 +220,8 @@ class Store:
         self.close()
 
     def _call(self, what: str, call: Callable[[Client], T]) -> T:
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
         try:
             client = self._client or self._open()
             answer = call(client)
@@ -232,12 +234,14 @@ class Store:
         return answer
 
     def _open(self) -> Client:
+        from clickhouse_connect import get_client
+
         address = self.address
         if address.embedded:
             Path(address.place).mkdir(parents=True, exist_ok=True)
-            client = clickhouse_connect.get_client(interface="chdb", path=address.place, show_clickhouse_errors="scrub")
+            client = get_client(interface="chdb", path=address.place, show_clickhouse_errors="scrub")
         else:
-            client = clickhouse_connect.get_client(
+            client = get_client(
                 interface=address.interface,
                 host=address.host,
                 port=address.port,

@@ -12,10 +12,12 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.client import Client
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 KEPT_BYTES: Final = 96 * 1024 * 1024
 """Memory that is kept between inserts, enough for a batch of a million observations; what is larger is given back."""

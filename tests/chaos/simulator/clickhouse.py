@@ -1,4 +1,4 @@
-"""A scripted ClickHouse: takes the place of `clickhouse_connect` in streams/clickhouse.py, so that our own `Store` and
+"""A scripted ClickHouse: takes the place of the driver's client in streams/clickhouse.py, so that our own `Store` and
 `StoreThread` run as they are.
 
 Tables keep what was inserted. An insert whose token a table knows is dropped, in the table and in its roll-up apart
@@ -146,9 +146,6 @@ class Answer(NamedTuple):
     result_rows: list[Row]
 
 
-class SimClickHouseConnect:
-    """The module, as far as it is called."""
-
-    @staticmethod
-    def get_client(**options: Any) -> SimClient:
-        return SimClient()
+def sim_client(**options: Any) -> SimClient:
+    """In place of `clickhouse_connect.get_client`."""
+    return SimClient()

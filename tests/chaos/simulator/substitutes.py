@@ -14,11 +14,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final, cast
 from unittest.mock import patch
 
+import clickhouse_connect
+
 import deploy.worker
 import streams.archive
 import streams.archive_frame_lane
 import streams.backlog
-import streams.clickhouse
 import streams.dispatch
 import streams.dispatch_snapshots
 import streams.group_offsets
@@ -31,7 +32,7 @@ import streams.shard_store
 import streams.snapshots
 from schemas.kinds import load_kinds
 from streams.locate import LocateService
-from tests.chaos.simulator.clickhouse import SimClickHouseConnect
+from tests.chaos.simulator.clickhouse import sim_client
 from tests.chaos.simulator.mishaps import PIECES, tripping
 from tests.chaos.simulator.process import PROCESS
 from tests.chaos.simulator.producer import SimProducer
@@ -129,7 +130,7 @@ def installed() -> Iterator[None]:
             (streams.group_offsets.GroupOffsets, "close", _closed),
             (streams.backlog, "AIOKafkaConsumer", SimReader),
             (streams.backlog, "AIOKafkaAdminClient", SimAdmin),
-            (streams.clickhouse, "clickhouse_connect", SimClickHouseConnect),
+            (clickhouse_connect, "get_client", sim_client),
             *SLOWER,
             *SMALLER,
             *((of, name, tripping(of, name)) for of, name in PIECES),
