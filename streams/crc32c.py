@@ -1,8 +1,12 @@
 """CRC-32C (Castagnoli, RFC 3720 appendix B.4), the checksum of Kafka's record batches, by the processor's instruction.
 
-aiokafka computes it from tables (measured: 1.9 GB/s, against 9.5 GB/s here), and every record of locate passes through
+aiokafka computes it from tables (measured: 1.9 GB/s, against 21 GB/s here), and every record of locate passes through
 it twice, when it is read and when its frame is written. x86 (SSE 4.2) and ARM (CRC extension) have an instruction for
 eight bytes at a time; on any other processor aiokafka's function is used.
+
+The instruction takes three cycles, but the next one may begin in every cycle if it need not wait for the last. So
+three lanes are summed side by side, each `LANE` bytes long, and put together: a checksum is linear, so what a lane's
+would be behind so many bytes more is looked up for each of its four bytes.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ def _instructions() -> tuple[str, str, int] | None:
 _FOUND: Final = _instructions()
 SHORT: Final = 2_048
 """Below this many bytes the call costs more than it saves."""
+LANE: Final = 4_096
+"""Bytes; a power of two."""
 HARDWARE: Final = _FOUND is not None
 """Whether this processor has the instruction."""
 
@@ -64,11 +70,47 @@ _step_word = cast("Any", _step(_word_name, ir.IntType(_word_bits), _BITS_64))
 _step_byte = cast("Any", _step(_byte_name, _BITS_32, ir.IntType(8) if _word_bits == 64 else _BITS_32))
 
 
+_POLYNOMIAL: Final = 0x82F63B78  # reflected
+_BITS: Final = np.arange(32, dtype=np.uint32)
+
+
+def _behind(basis: npt.NDArray[np.uint32], checksums: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """What these checksums become, when `basis` says what each of the 32 bits alone becomes."""
+    is_set = (checksums[:, None] >> _BITS) & np.uint32(1) != 0
+    become: npt.NDArray[np.uint32] = np.bitwise_xor.reduce(np.where(is_set, basis, np.uint32(0)), axis=1)
+    return become
+
+
+def _tables() -> npt.NDArray[np.int64]:
+    """[lanes behind it - 1, byte of the checksum, its value] -> what the byte becomes behind one or two lanes."""
+    basis = np.append(np.uint32(_POLYNOMIAL), np.uint32(1) << _BITS[:31])  # behind one bit
+    for _ in range((8 * LANE).bit_length() - 1):
+        basis = _behind(basis, basis)  # behind twice as many
+    values = np.arange(256, dtype=np.uint32)
+    return np.array(
+        [[_behind(some, values << np.uint32(8 * at)) for at in range(4)] for some in (basis, _behind(basis, basis))],
+        dtype=np.int64,
+    )
+
+
+_TABLES: Final = _tables()
+
+
 @kernel
 def _crc(data: npt.NDArray[np.uint8], before: int) -> int:
     address = address_of(data)
     end = address + len(data)
     crc = np.int64(before) ^ np.int64(0xFFFFFFFF)
+    while end - address >= 3 * LANE:
+        second = third = np.int64(0)
+        for at in range(address, address + LANE, 8):
+            crc = _step_word(crc, np.int64(load_word(at)))
+            second = _step_word(second, np.int64(load_word(at + LANE)))
+            third = _step_word(third, np.int64(load_word(at + 2 * LANE)))
+        for byte in range(4):
+            third ^= _TABLES[1, byte, (crc >> (8 * byte)) & 0xFF] ^ _TABLES[0, byte, (second >> (8 * byte)) & 0xFF]
+        crc = third
+        address += 3 * LANE
     while end - address >= 8:
         crc = _step_word(crc, np.int64(load_word(address)))
         address += 8

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import frame_batch
-from streams.crc32c import SHORT, crc32c
+from streams.crc32c import LANE, SHORT, crc32c
 from streams.frame_batch import FrameBatch
 
 
@@ -22,6 +22,14 @@ def test_the_checksum_is_that_of_the_tables(more: int, offset: int, chance: rand
     assert crc32c(data[offset:]) == calc_crc32c(data[offset:])
     assert crc32c(memoryview(bytearray(data))[offset:]) == calc_crc32c(data[offset:])
     assert crc32c(data[: more + offset]) == calc_crc32c(data[: more + offset])
+
+
+@pytest.mark.parametrize("size", [3 * LANE - 1, 3 * LANE, 3 * LANE + 1, 6 * LANE - 8, 6 * LANE, 20 * LANE + 13])
+def test_lanes_summed_side_by_side_are_one_checksum(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert crc32c(data) == calc_crc32c(data)
+    for cut in (1, LANE, size // 2):
+        assert crc32c(data[:cut], memoryview(data)[cut:]) == calc_crc32c(data)
 
 
 def test_the_checksum_is_that_of_the_standard() -> None:
