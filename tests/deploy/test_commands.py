@@ -30,13 +30,7 @@ from streams.topic_admin import BrokerAway
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration but what a test says: a folder without a file, an environment without our variables."""
-    monkeypatch.chdir(tmp_path)
-    for variable in list(os.environ):
-        if variable.startswith("TONGGUAN_"):
-            monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def run(*words: str) -> tuple[int, str, str]:

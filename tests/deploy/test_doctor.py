@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from pathlib import Path
 
@@ -25,13 +24,7 @@ from deploy.main import app
 from streams import metrics
 from tests.support.city_folder import DEPARTMENTS, write_city
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in list(os.environ):
-        if variable.startswith("TONGGUAN_"):
-            monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def doctor(*words: str) -> tuple[int, dict[str, Finding]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,7 @@ from typer.testing import CliRunner
 from deploy.main import app
 from tests.deploy.replay.made_up import metr_la, tickets_la, write
 
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in list(os.environ):
-        if variable.startswith("TONGGUAN_"):
-            monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def run(*words: str) -> tuple[int, str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,7 @@ from schemas.sources import TOPICS
 SMALL = ("--minutes", "2", "--devices", "60", "--cameras", "90", "--set", "people=400000")
 
 
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in list(os.environ):
-        if variable.startswith("TONGGUAN_"):
-            monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def run(*words: str) -> tuple[int, str, str]:
