@@ -29,6 +29,7 @@ from tests.live.support.small_city import GRID, PARTITIONS, SHARDS, Record
 from tests.live.support.topic_messages import messages_of
 
 WITHIN_S: Final = 60.0
+BROKER_WITHIN_MS: Final = 180_000
 SESSION_S: Final = (
     3.0  # a member that is silent for so long is dead: short for the test's sake, long for a busy machine
 )
@@ -87,8 +88,11 @@ class CityRun:
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        """Idempotent, so that the n-th record of a partition has offset n even if the broker is killed meanwhile."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True, linger_ms=5)
+        """Idempotent, so that the n-th record of a partition has offset n even if the broker is killed meanwhile. It
+        waits longer than by default (40 s) for one that comes back slowly on a crowded machine."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, enable_idempotence=True, linger_ms=5, request_timeout_ms=BROKER_WITHIN_MS
+        )
         await producer.start()
         try:
             yield producer
