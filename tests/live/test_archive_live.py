@@ -28,8 +28,8 @@ from schemas.errors import BadRecord
 from schemas.sources import Source
 from streams.migrations import apply_migrations
 from streams.topic_admin import apply
+from tests.live.support.archive_worker import ArchiveWorker
 from tests.support.archive_frames import T0_MS, alert, cover, frame, many_readings, reading_frame, row
-from tests.support.archive_worker import ArchiveWorker
 
 pytestmark = pytest.mark.live
 
