@@ -135,6 +135,8 @@ class WaitingCall:
             self.error = None
         except Exception as problem:
             self.error = problem
+        finally:
+            CALL.call = None  # an idle thread would keep the call's whole world
         self._finished = True
 
 

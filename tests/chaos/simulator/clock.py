@@ -115,6 +115,7 @@ def _make_task(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None
 ) -> asyncio.Task[Any]:
     task = asyncio.Task(coro, loop=loop, context=context)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # those of dead processes never come to an end
     process = PROCESS.get() if context is None else context.get(PROCESS)
     if process is not None:
         process.tasks.append(task)

@@ -84,7 +84,9 @@ def run_here(seeds: Iterable[int], wanted: Wanted | None = None) -> Iterator[Res
         stack.enter_context(installed())
         logging.disable(logging.CRITICAL)
         gc.disable()
-        gc.freeze()  # what is there already need not be looked at between runs
+        was_frozen = gc.get_freeze_count() > 0
+        if not was_frozen:
+            gc.freeze()  # what is there already need not be looked at between runs
         try:
             for number, seed in enumerate(seeds):
                 yield run_seed(seed, wanted)
@@ -92,7 +94,10 @@ def run_here(seeds: Iterable[int], wanted: Wanted | None = None) -> Iterator[Res
                     tidy()
         finally:
             tidy()
-            gc.unfreeze()
+            if not was_frozen:
+                # what the first seeds have loaded and compiled; later on never again, or what is left of a world that
+                # somebody still holds would stay for good
+                gc.freeze()
             logging.disable(logging.NOTSET)
             if was_enabled:
                 gc.enable()

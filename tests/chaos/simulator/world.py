@@ -320,11 +320,9 @@ class World:
             self.trace.crashed("?", str(context.get("message")), problem)
 
     def _leave(self) -> None:
-        """Forget tasks that never came to an end, without a word."""
+        """Nobody is left who waits in a thread."""
         for process in self.workers:
             process.threads.abandon()
-        for task in asyncio.all_tasks(self.loop):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.loop.close()
 
 
@@ -363,9 +361,13 @@ def _config(chance: random.Random, play: Play) -> SimConfig:
 
 
 def tidy() -> None:
-    """Between runs: what is left of dead processes is thrown away, whatever their coroutines say to that."""
+    """Between runs: what is left of dead processes is thrown away, whatever their coroutines say to that.
+
+    Coroutines that are thrown away run their `finally`, and whatever that touches stays until the next time: so twice.
+    """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
+        gc.collect()
         gc.collect()
     finally:
         sys.unraisablehook = hook
