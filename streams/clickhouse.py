@@ -4,7 +4,8 @@
     StoreThread   the same for asyncio: calls run one after another in a thread; `until_done` retries for ever
 
 The tables are made by `streams/migrations.py`. Arrow tables go in as they are, dictionary columns too, on both
-interfaces. Into chDB on one core an observation takes 0.6 to 0.7 us, with all that makes it a row (benchmarks/archive.py).
+interfaces. Into chDB on one core an observation takes 0.6 to 0.7 us, with all that makes it a row
+(benchmarks/archive.py).
 """
 
 from __future__ import annotations

@@ -27,8 +27,15 @@ def test_a_worker_loads_neither_pandas_nor_a_driver_for_an_archive_that_it_may_n
     assert run(code, project_root) == "[]"
 
 
-@pytest.mark.parametrize("module", ["deploy.worker", "deploy.main"])
-def test_arrow_takes_memory_from_the_system(project_root: Path, module: str) -> None:
+@pytest.mark.parametrize(
+    "module",
+    [
+        "deploy.worker", "deploy.main", "deploy.config", "topology.device_columns", "streams.frames", "schemas.packed",
+        "tests.chaos.worker", "benchmarks.cityjoin_worker",
+    ],
+)  # fmt: skip
+def test_arrow_takes_memory_from_the_system_whatever_is_imported_first(project_root: Path, module: str) -> None:
+    """Once only the worker's own module said so: whoever read the configuration first had loaded Arrow by then."""
     code = f"import {module}, deploy.worker, pyarrow as pa; print(pa.default_memory_pool().backend_name)"
     assert run(code, project_root) == "system"
 
