@@ -65,7 +65,7 @@ class FrameLane(Lane):
         self._begin = begin
         self._new_token = new_token
         self._shard: ShardArchive | None = None
-        self._newest = -1  # offset of the last frame that was taken
+        self._newest = -1  # the highest offset that was taken
 
     async def _take(self, delivery: Delivery) -> None:
         is_old = wall_ms() - delivery.timestamp_ms > OLD_AFTER * 1000 * self._settings.batch_seconds
@@ -73,17 +73,21 @@ class FrameLane(Lane):
         try:
             shard = await self._ready(delivery.offset)
         except BaseException:  # cancelled: it does not come again, but will be read from the topic
-            self._newest = delivery.offset
+            self._newest = max(self._newest, delivery.offset)
             self._unacked.append(delivery.ack)
             self._started_waiting()
             raise
         if shard is None:
             return
         if shard.knows(delivery.offset):
-            delivery.ack()  # known ones lie below all that is pending, so this is in order
+            # behind those in hand, which may be this very frame: it can come twice, and Faust commits past all that was
+            # not acknowledged before it
+            self._unacked.append(delivery.ack)
+            if not shard.pending and not self._lacks_some():
+                self._acknowledge()
             return
         shard.offer(self._frame(delivery.offset, delivery.value, delivery.timestamp_ms))
-        self._newest = delivery.offset
+        self._newest = max(self._newest, delivery.offset)
         self._unacked.append(delivery.ack)
         self._started_waiting()
 

@@ -8,6 +8,7 @@ batch goes through aiokafka's own classes. Everything else is Faust's and aiokaf
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, cast
@@ -99,6 +100,10 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._seeking = asyncio.Lock()
+
     async def on_start(self) -> None:
         await super().on_start()
         assert self._consumer is not None
@@ -113,14 +118,18 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
         aiokafka leaves the position of such a partition where it is. Faust throws away what was fetched while the group
         was being divided and then calls this: the first messages of a new group would never be read again.
+
+        One after the other. When the group is divided anew, Faust lets go of the call in its own loop, but here it goes
+        on: it could end after the next one, and take a consumer back that had begun to hand on by then.
         """
-        consumer = self._ensure_consumer()
-        committed = await consumer.seek_to_committed()
-        ours = consumer.assignment()
-        never = [partition for partition, offset in committed.items() if not offset and partition in ours]
-        if never:
-            await consumer.seek_to_beginning(*never)
-        return committed
+        async with self._seeking:
+            consumer = self._ensure_consumer()
+            committed = await consumer.seek_to_committed()
+            ours = consumer.assignment()
+            never = [partition for partition, offset in committed.items() if not offset and partition in ours]
+            if never:
+                await consumer.seek_to_beginning(*never)
+            return committed
 
     def highwater(self, tp: Any) -> Any:
         """Where the partition ends as of the last fetch; None when that is not known, or the partition not ours at the

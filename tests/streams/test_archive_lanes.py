@@ -126,6 +126,19 @@ async def test_a_frame_delivered_again_is_passed_over_and_acknowledged(world: Ar
     assert world.acked == [0, 1, 0, 1]
 
 
+async def test_a_frame_that_comes_twice_is_not_acknowledged_before_it_is_in(world: ArchiveShard) -> None:
+    """The simulator: of the frames in hand the last came again, was acknowledged as known, and the commit went past
+    all of them."""
+    await world.produce(reading_frame(0, 9), reading_frame(10, 19), reading_frame(20, 29))
+    lane = world.lane(ArchiveSettings(batch_seconds=100))
+    await world.feed(lane)
+    await world.feed(lane, first=2)
+    assert world.acked == []
+    await lane.flush()
+    assert world.store.offsets == list(range(30))
+    assert world.acked == [0, 1, 2, 2]
+
+
 STEPS = ("before the plan", "before the insert", "after the insert", "after the done mark", "half of the tables in")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from types import SimpleNamespace
 from typing import Any
@@ -134,8 +135,31 @@ async def test_a_partition_of_which_nothing_is_committed_is_read_from_its_first_
     consumer = _Positions()
     thread = _Thread.__new__(_Thread)
     thread._ensure_consumer = lambda: consumer  # type: ignore[method-assign]
+    thread._seeking = asyncio.Lock()
     assert (await thread._seek_to_committed())["committed"] == 7
     assert consumer.began == ["new", "at its first"]
+
+
+async def test_a_seek_that_was_let_go_of_ends_before_the_next_one_begins() -> None:
+    """The simulator: one of a division that was over ended last, and frames in hand came again."""
+    said: list[str] = []
+    slow = asyncio.Event()
+
+    class Positions(_Positions):
+        async def seek_to_committed(self) -> dict[str, int | None]:
+            said.append("begins")
+            await slow.wait()
+            said.append("ends")
+            return await super().seek_to_committed()
+
+    thread = _Thread.__new__(_Thread)
+    thread._ensure_consumer = Positions  # type: ignore[method-assign]
+    thread._seeking = asyncio.Lock()
+    seeks = [asyncio.create_task(thread._seek_to_committed()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    slow.set()
+    await asyncio.gather(*seeks)
+    assert said == ["begins", "ends"] * 2
 
 
 async def test_the_end_of_a_partition_is_known_from_its_fetches_and_of_another_it_is_not() -> None:

@@ -69,6 +69,7 @@ class SimApp:
         self._flow = asyncio.Event()
         self._offsets = Offsets()
         self._footing = Footing()
+        self._seeking = asyncio.Lock()
         self._committing = False  # one is due or under way
         self._commit_again = False
 
@@ -172,13 +173,13 @@ class SimApp:
         """What is committed. The consumer has begun to fetch when it heard of its partitions; what came until now is
         thrown away, and the consumer set back as our own transport does that."""
         assignment = fetcher.member.assignment
-        if not await fetcher.find_positions(places):
-            return None
+        if not await fetcher.find_positions(places) or fetcher.member.assignment != assignment:
+            return None  # divided anew: Faust lets go of a recovery, but not of a seek that has begun
         for place in sorted(places):
             fetcher.take(place, self._world.chance.choice((0, 1, 5)))
         if not places:
             return {}
-        thread: Any = SimpleNamespace(_ensure_consumer=lambda: SimPositions(fetcher))
+        thread: Any = SimpleNamespace(_ensure_consumer=lambda: SimPositions(fetcher), _seeking=self._seeking)
         committed: Mapping[TopicPartition, int | None] = await faust_transport._Thread._seek_to_committed(thread)
         return committed if fetcher.member.assignment == assignment else None  # else divided anew meanwhile
 

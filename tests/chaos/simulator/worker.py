@@ -51,6 +51,8 @@ class SimWorker(deploy.worker._Worker):
         self._kinds = built_in_kinds()
         self._process = process
         self._stop = asyncio.Event()
+        self.runs = False
+        """Whether it has started all that it is for."""
 
     async def run(self) -> None:
         try:
@@ -71,6 +73,7 @@ class SimWorker(deploy.worker._Worker):
             bulk_producer = await stack.enter_async_context(self._producer(self._stop))
             services = await all_started(stack, self._parts(producer, bulk_producer))
             self._process.world.trace.say(f"{self._process.name} runs {', '.join(self._roles)}")
+            self.runs = True
             try:
                 await self._watch(services, self._stop)
             except deploy.worker.WorkerStopped as problem:

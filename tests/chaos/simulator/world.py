@@ -183,6 +183,7 @@ class World:
         if self._stopping:
             return
         slot.lives += 1
+        slot.worker = None
         process = slot.process = Process(self, f"{slot.host.name.replace('host', 'w')}.{slot.lives}", slot.host)
         self.trace.say(f"{process.name} starts")
 
@@ -275,8 +276,14 @@ class World:
         return (*sizes, sum(len(parts) for parts in self.clickhouse.inserted.values()))
 
     def _behind(self, ends: dict[TopicPartition, int]) -> list[str]:
-        """Groups that have not committed what lay there at the last look."""
-        return [
+        """Workers that do not run yet, whose groups nobody may have joined, and groups that have not committed what lay
+        there at the last look."""
+        waiting = [
+            f"{slot.process.name if slot.process else 'a worker'} does not run"
+            for slot in self._slots
+            if slot.worker is None or not slot.worker.runs
+        ]
+        return waiting + [
             f"{name} has committed {committed} of {ends[place]} of {place.topic}[{place.partition}]"
             for name, group in self.groups.items()
             for topic in self.topics_of(name)
